@@ -1,0 +1,46 @@
+// Builds the server (tsc) and the client (Vite) into dist/, unless what is there is newer than every source.
+// With --force it always builds.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const SOURCES = ['src', 'client', 'tsconfig.json', 'package-lock.json'];
+const STAMP = 'dist/.built';
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+// An installed package carries dist/ alone.
+if (existsSync('src') && (process.argv.includes('--force') || isStale())) build();
+
+function isStale() {
+  if (!existsSync(STAMP)) return true;
+  const built = statSync(STAMP).mtimeMs;
+  return SOURCES.flatMap(filesUnder).some((file) => statSync(file).mtimeMs > built);
+}
+
+function filesUnder(path) {
+  if (!statSync(path).isDirectory()) return [path];
+  // The folder too: its time tells of a file that is gone.
+  return [path, ...readdirSync(path).flatMap((name) => filesUnder(join(path, name)))];
+}
+
+function build() {
+  const started = new Date();
+  rmSync('dist', { recursive: true, force: true });
+  run('tsc');
+  run('vite', 'build', 'client', '--logLevel', 'warn');
+  // Stamped with the start, so that a file saved during the build is built the next time.
+  writeFileSync(STAMP, '');
+  utimesSync(STAMP, started, started);
+}
+
+function run(command, ...args) {
+  try {
+    execFileSync(join('node_modules', '.bin', command), args, { stdio: 'inherit' });
+  } catch (error) {
+    if (error.code === 'ENOENT') {
+      console.error(`Cannot build: ${command} is not installed. Run npm ci first.`);
+    }
+    process.exit(1);
+  }
+}

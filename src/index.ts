@@ -1,0 +1,10 @@
+export { Audience, type AudienceOptions } from './sse/audience.js';
+export { EventStream, type EventStreamOptions } from './sse/event-stream.js';
+export {
+  encodeComment,
+  encodeFrame,
+  FrameError,
+  type FrameErrorCode,
+  type SseEvent,
+} from './sse/frame.js';
+export { type SseContext, type SseMiddleware, type SseOptions, sse } from './sse/middleware.js';

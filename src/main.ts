@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+import { readConfig } from './config.js';
+import { type Service, startService } from './service.js';
+
+try {
+  const service = await startService(readConfig(process.env));
+  console.log(`koa-sse-hub listens on ${service.url}`);
+  stopOnSignal(service);
+} catch (error) {
+  console.error(`koa-sse-hub cannot start: ${(error as Error).message}`);
+  process.exitCode = 1;
+}
+
+/** The first signal stops the service in order; a second one finds no handler and ends the process. */
+function stopOnSignal(service: Service): void {
+  const stop = async () => {
+    process.off('SIGTERM', stop).off('SIGINT', stop);
+    await service.stop();
+    console.log('koa-sse-hub has stopped');
+  };
+  process.on('SIGTERM', stop).on('SIGINT', stop);
+}

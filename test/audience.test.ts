@@ -1,0 +1,181 @@
+import { once } from 'node:events';
+import { describe, expect, jest, test } from '@jest/globals';
+import { Audience } from '../src/sse/audience.js';
+import { EventStream } from '../src/sse/event-stream.js';
+import { FrameError } from '../src/sse/frame.js';
+
+/** The turn after this one, when everything sent in this one has been written. */
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A stream whose client reads at once, with what it has read so far. */
+function reader(): { stream: EventStream; text: () => string } {
+  const stream = new EventStream();
+  let text = '';
+  stream.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  return { stream, text: () => text };
+}
+
+describe('Audience', () => {
+  test('hands all members the same Buffer: an event is encoded once', async () => {
+    const audience = new Audience();
+    const streams = [new EventStream(), new EventStream(), new EventStream()];
+    for (const stream of streams) audience.add(stream);
+    audience.send({ data: 'x' });
+    await nextTurn();
+    const chunks = streams.map((stream) => (stream.read() as Buffer).buffer);
+    expect(Buffer.from(chunks[0] as ArrayBuffer).includes('data: x')).toBe(true);
+    expect(new Set(chunks).size).toBe(1);
+  });
+
+  test('writes once per stream what is sent within one turn', async () => {
+    const audience = new Audience();
+    const { stream, text } = reader();
+    audience.add(stream);
+    const write = jest.spyOn(stream, 'write');
+    for (let n = 0; n < 100; n += 1) audience.send({ data: String(n) });
+    audience.comment();
+    expect(write).not.toHaveBeenCalled();
+    await nextTurn();
+    expect(write).toHaveBeenCalledTimes(1);
+    await nextTurn();
+    expect(text()).toBe(`${Array.from({ length: 100 }, (_, n) => `data: ${n}\n\n`).join('')}:\n\n`);
+  });
+
+  test('a member that joins in the middle of a turn gets what is sent from then on', async () => {
+    const audience = new Audience();
+    const [early, late, later] = [reader(), reader(), reader()];
+    audience.add(early.stream);
+    audience.send({ data: '1' });
+    audience.add(late.stream);
+    audience.send({ data: '2' });
+    audience.add(later.stream);
+    await nextTurn();
+    audience.send({ data: '3' });
+    await nextTurn();
+    await nextTurn();
+    expect(early.text()).toBe('data: 1\n\ndata: 2\n\ndata: 3\n\n');
+    expect(late.text()).toBe('data: 2\n\ndata: 3\n\n');
+    expect(later.text()).toBe('data: 3\n\n');
+  });
+
+  test('a stream that is taken out gets no more, and stays open', async () => {
+    const audience = new Audience();
+    const { stream, text } = reader();
+    audience.add(stream);
+    audience.send({ data: 'unsent' });
+    expect(audience.delete(stream)).toBe(true);
+    expect(audience.delete(stream)).toBe(false);
+    stream.send({ data: 'own' });
+    await nextTurn();
+    expect(text()).toBe('data: own\n\n');
+    expect(stream.listenerCount('close')).toBe(0);
+  });
+
+  test('a stream leaves by itself when it closes, and leaves no listener', async () => {
+    const audience = new Audience();
+    const { stream } = reader();
+    const before = stream.listenerCount('close');
+    audience.add(stream);
+    stream.destroy();
+    await once(stream, 'close');
+    expect(audience.size).toBe(0);
+    expect(stream.listenerCount('close')).toBe(before);
+    expect(stream.listenerCount('drain')).toBe(0);
+    audience.add(stream);
+    expect(audience.size).toBe(0);
+  });
+
+  test('adding a stream twice sends to it once', async () => {
+    const audience = new Audience();
+    const { stream, text } = reader();
+    audience.add(stream).add(stream);
+    audience.send({ data: 'x' });
+    await nextTurn();
+    await nextTurn();
+    expect(text()).toBe('data: x\n\n');
+  });
+
+  test('skips a member that does not read, in bounded memory, and slows nobody', async () => {
+    const audience = new Audience();
+    const stalled = new EventStream();
+    const { stream, text } = reader();
+    audience.add(stalled).add(stream);
+    const data = 'x'.repeat(1000);
+    for (let n = 0; n < 1000; n += 1) {
+      audience.send({ data });
+      await nextTurn();
+    }
+    await nextTurn();
+    expect(text().length).toBe(1000 * `data: ${data}\n\n`.length);
+    const buffered = stalled.readableLength + stalled.writableLength;
+    expect(buffered).toBeLessThan(2 * 16 * 1024 + 2 * 1024);
+  });
+
+  test("tells its owner once of each stall and of each stalled member's return", async () => {
+    const told: string[] = [];
+    const stream = new EventStream({ highWaterMark: 1024 });
+    const audience = new Audience({
+      onStall: () => told.push('stall'),
+      onResume: (member) => {
+        told.push('resume');
+        member.send({ data: 'what it missed' });
+      },
+    });
+    audience.add(stream);
+    for (let round = 0; round < 2; round += 1) {
+      for (let n = 0; n < 10; n += 1) {
+        audience.send({ data: 'x'.repeat(1000) });
+        await nextTurn();
+      }
+      const drained = once(stream, 'drain');
+      let text = '';
+      const take = (chunk: Buffer) => {
+        text += chunk;
+      };
+      stream.on('data', take).resume();
+      await drained;
+      await nextTurn();
+      stream.off('data', take).pause();
+      expect(text.endsWith('data: what it missed\n\n')).toBe(true);
+    }
+    expect(told).toEqual(['stall', 'resume', 'stall', 'resume']);
+  });
+
+  test('its owner may take a stalled member out', async () => {
+    const audience: Audience = new Audience({ onStall: (stream) => audience.delete(stream) });
+    const stream = new EventStream({ highWaterMark: 10 });
+    audience.add(stream);
+    for (let n = 0; n < 5; n += 1) {
+      audience.send({ data: 'more than ten bytes' });
+      await nextTurn();
+    }
+    expect(audience.size).toBe(0);
+    expect(stream.listenerCount('drain')).toBe(0);
+    expect(stream.destroyed).toBe(false);
+  });
+
+  test('ends all members after what was sent to them', async () => {
+    const audience = new Audience();
+    const { stream, text } = reader();
+    audience.add(stream);
+    audience.send({ data: 'goodbye' });
+    audience.end();
+    await once(stream, 'close');
+    expect(text()).toBe('data: goodbye\n\n');
+    expect(audience.size).toBe(0);
+  });
+
+  test('refuses an event that cannot be encoded, also when nobody listens', () => {
+    const audience = new Audience();
+    expect(() => audience.send({ event: 'a\nb' })).toThrow(FrameError);
+  });
+
+  test('lists its members', () => {
+    const streams = [new EventStream(), new EventStream()] as const;
+    const audience = new Audience().add(streams[0]).add(streams[1]);
+    expect([...audience]).toEqual([...streams]);
+    expect(audience.size).toBe(2);
+  });
+});

@@ -1,0 +1,322 @@
+import { once } from 'node:events';
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
+import { type AddressInfo, connect as connectSocket, type Socket } from 'node:net';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import Koa from 'koa';
+import request from 'supertest';
+import { type EventStream, type SseOptions, sse } from '../src/index.js';
+import { serve, type TestServer } from './support/server.js';
+import { connect } from './support/sse-client.js';
+
+let server: TestServer | undefined;
+
+afterEach(async () => {
+  await server?.close();
+  server = undefined;
+  jest.restoreAllMocks();
+});
+
+/** An app of one event stream, with all that it hands on and all that it reports. */
+function eventStreamApp(options: SseOptions = {}) {
+  const app = new Koa();
+  const events = sse(options);
+  const streams: EventStream[] = [];
+  const errors: Error[] = [];
+  app.on('error', (error: Error) => errors.push(error));
+  app.use(events).use((ctx) => {
+    streams.push(ctx.eventStream);
+  });
+  return { app, events, streams, errors };
+}
+
+describe('the head', () => {
+  test('has the SSE headers and arrives before any event', async () => {
+    const { app, streams } = eventStreamApp();
+    server = await serve(app);
+    const client = await connect(server.url);
+    expect(client.response.statusCode).toBe(200);
+    expect(client.response.headers).toMatchObject({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+      connection: 'keep-alive',
+    });
+    expect(client.bytes()).toHaveLength(0);
+    expect(streams).toHaveLength(1);
+    client.abort();
+  });
+
+  test('HEAD answers the same headers and registers nothing', async () => {
+    const { app, events, streams } = eventStreamApp();
+    const response = await request(app.callback()).head('/');
+    expect(response.status).toBe(200);
+    expect(response.headers).toMatchObject({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+    });
+    expect(streams).toHaveLength(0);
+    expect(events.streams.size).toBe(0);
+  });
+
+  test.each(['text/html', 'application/json', 'text/event-stream;q=0'])(
+    'a request that excludes event streams is answered 406: Accept: %s',
+    async (accept) => {
+      const { app, streams } = eventStreamApp();
+      for (const method of ['get', 'head'] as const) {
+        expect((await request(app.callback())[method]('/').set('Accept', accept)).status).toBe(406);
+      }
+      expect(streams).toHaveLength(0);
+    },
+  );
+
+  test.each(['text/event-stream', '*/*', 'text/*', ''])(
+    'a request that allows event streams gets one: Accept: %s',
+    async (accept) => {
+      const { app } = eventStreamApp();
+      server = await serve(app);
+      const client = await connect(server.url, { Accept: accept });
+      expect(client.response.statusCode).toBe(200);
+      client.abort();
+    },
+  );
+
+  test('has no Connection header on HTTP/2, where it is forbidden', async () => {
+    const { app, streams } = eventStreamApp();
+    const warn = jest.spyOn(process, 'emitWarning');
+    const http2 = createHttp2Server(app.callback()).listen(0);
+    const session = connectHttp2(`http://localhost:${(http2.address() as AddressInfo).port}`);
+    const stream = session.request({ ':path': '/' });
+    const [headers] = (await once(stream, 'response')) as [Record<string, string>];
+    expect(headers[':status']).toBe(200);
+    expect(headers.connection).toBeUndefined();
+    streams[0]?.send({ data: 'over HTTP/2' });
+    expect(String((await once(stream, 'data'))[0])).toBe('data: over HTTP/2\n\n');
+    expect(warn).not.toHaveBeenCalled();
+    session.destroy();
+    http2.close();
+  });
+});
+
+describe('the stream', () => {
+  test('is ctx.body, and what is sent to it arrives', async () => {
+    const app = new Koa();
+    app.use(sse()).use((ctx) => {
+      expect(ctx.body).toBe(ctx.eventStream);
+      ctx.eventStream.send({ id: '1', event: 'currentTime', data: 'now' });
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    expect(await client.next()).toEqual({ id: '1', event: 'currentTime', data: 'now' });
+    client.abort();
+  });
+
+  test('the server ends it cleanly', async () => {
+    const { app, events, streams, errors } = eventStreamApp();
+    server = await serve(app);
+    const client = await connect(server.url);
+    streams[0]?.send({ data: 'last' });
+    events.streams.end();
+    expect(await client.next()).toMatchObject({ data: 'last' });
+    await client.ended;
+    expect(events.streams.size).toBe(0);
+    expect(errors).toEqual([]);
+  });
+
+  test.each([
+    [{ 'Last-Event-ID': '17-4' }, '/?lastEventID=17-3', '17-4'],
+    [{}, '/?lastEventID=17-3', '17-3'],
+    [{}, '/?lastEventID=17-3&lastEventID=1', '17-3'],
+    [{ 'Last-Event-ID': '' }, '/?lastEventID=17-3', '17-3'],
+    [{ 'Last-Event-ID': Buffer.from('größer').toString('latin1') }, '/', 'größer'],
+    [{}, '/', ''],
+  ])('knows the last event id: header %j, URL %s', async (headers, path, lastEventId) => {
+    const { app, streams } = eventStreamApp();
+    server = await serve(app);
+    const client = await connect(server.url + path, headers as Record<string, string>);
+    expect(streams[0]?.lastEventId).toBe(lastEventId);
+    client.abort();
+  });
+});
+
+describe('a handler below', () => {
+  test('that throws is answered with its error, and its stream is closed', async () => {
+    const app = new Koa();
+    const events = sse();
+    let stream: EventStream | undefined;
+    app.use(events).use((ctx) => {
+      stream = ctx.eventStream;
+      ctx.throw(403, 'not yours');
+    });
+    const response = await request(app.callback()).get('/');
+    expect(response.status).toBe(403);
+    expect(response.text).toBe('not yours');
+    expect(stream?.destroyed).toBe(true);
+    expect(events.streams.size).toBe(0);
+  });
+
+  test('that answers with something else is heard, and its stream is closed', async () => {
+    const app = new Koa();
+    let stream: EventStream | undefined;
+    app.use(sse()).use((ctx) => {
+      stream = ctx.eventStream;
+      ctx.status = 204; // tells an EventSource to stop reconnecting
+      ctx.body = null;
+    });
+    const response = await request(app.callback()).get('/');
+    expect(response.status).toBe(204);
+    expect(stream?.destroyed).toBe(true);
+  });
+});
+
+describe('heartbeats', () => {
+  test('are comments from one timer for all streams', async () => {
+    const timers = jest.spyOn(globalThis, 'setInterval');
+    const { app, streams } = eventStreamApp({ heartbeatMs: 20 });
+    server = await serve(app);
+    const clients = await Promise.all([1, 2, 3].map(() => connect(server?.url as string)));
+    for (const client of clients) {
+      expect(await client.nextComment()).toBe('');
+      expect(await client.nextComment()).toBe('');
+    }
+    expect(timers.mock.calls.filter(([, ms]) => ms === 20)).toHaveLength(1);
+    expect(clients[0]?.bytes().toString()).toMatch(/^(:\n\n)+$/);
+    for (const client of clients) client.abort();
+    await Promise.all(streams.map((stream) => stream.closed || once(stream, 'close')));
+  });
+
+  test('stop with the last stream and start again with the next', async () => {
+    const clear = jest.spyOn(globalThis, 'clearInterval');
+    const { app, streams } = eventStreamApp({ heartbeatMs: 20 });
+    server = await serve(app);
+    for (const round of [0, 1]) {
+      const client = await connect(server.url);
+      await client.nextComment();
+      const stopped = clear.mock.calls.length;
+      const stream = streams[round] as EventStream;
+      client.abort();
+      await once(stream, 'close');
+      expect(clear.mock.calls.length).toBe(stopped + 1);
+    }
+  });
+
+  test('are not sent with heartbeatMs 0', () => {
+    const timers = jest.spyOn(globalThis, 'setInterval');
+    sse({ heartbeatMs: 0 });
+    expect(timers).not.toHaveBeenCalled();
+  });
+
+  test.each([-1, 0.5, Number.NaN, 2 ** 31])('refuse an impossible interval: %p', (heartbeatMs) => {
+    expect(() => sse({ heartbeatMs })).toThrow(RangeError);
+  });
+});
+
+describe('a client that leaves', () => {
+  test('is no error: nothing is reported, nothing is printed', async () => {
+    const { app, events, streams, errors } = eventStreamApp();
+    const print = jest.spyOn(console, 'error').mockImplementation(() => undefined);
+    server = await serve(app);
+    const client = await connect(server.url);
+    const stream = streams[0] as EventStream;
+    stream.send({ data: 'x' });
+    await client.next();
+    client.abort();
+    await once(stream, 'close');
+    await new Promise(setImmediate);
+    expect(errors).toEqual([]);
+    expect(print).not.toHaveBeenCalled();
+    expect(events.streams.size).toBe(0);
+  });
+
+  test('is no error in an app without an error listener either', async () => {
+    const print = jest.spyOn(console, 'error').mockImplementation(() => undefined);
+    const app = new Koa();
+    const closed = new Promise<void>((resolve) => {
+      app.use(sse()).use((ctx) => {
+        ctx.eventStream.once('close', resolve);
+      });
+    });
+    server = await serve(app);
+    (await connect(server.url)).abort();
+    await closed;
+    await new Promise(setImmediate);
+    expect(print).not.toHaveBeenCalled();
+  });
+
+  test('before the handlers are done is cleaned up too', async () => {
+    const app = new Koa();
+    const events = sse();
+    const arrived = deferred<Socket>();
+    const made = deferred<EventStream>();
+    app.use(async (ctx, next) => {
+      arrived.resolve(ctx.req.socket);
+      await once(ctx.req.socket, 'close');
+      await next();
+    });
+    app.use(events).use((ctx) => made.resolve(ctx.eventStream));
+    server = await serve(app);
+    const socket = rawGet(server);
+    await arrived.promise;
+    socket.destroy();
+    const stream = await made.promise;
+    if (!stream.closed) await once(stream, 'close');
+    expect(events.streams.size).toBe(0);
+  });
+
+  test('1,000 times, some before the first byte, leaves no stream, timer or listener', async () => {
+    const { app, events, streams, errors } = eventStreamApp({ heartbeatMs: 50 });
+    server = await serve(app);
+    const started = jest.spyOn(globalThis, 'setInterval');
+    const stopped = jest.spyOn(globalThis, 'clearInterval');
+    for (let round = 0; round < 20; round += 1) {
+      await Promise.all(
+        Array.from({ length: 50 }, async (_, n) => {
+          const socket = rawGet(server as TestServer).resume();
+          await once(socket, 'connect');
+          if (n % 3 === 0) socket.resetAndDestroy();
+          else if (n % 3 === 1) socket.end();
+          else {
+            await once(socket, 'data');
+            socket.destroy();
+          }
+          if (!socket.closed) await once(socket, 'close');
+        }),
+      );
+    }
+    await allConnectionsClosed(server);
+    await Promise.all(streams.map((stream) => stream.closed || once(stream, 'close')));
+    expect(streams.length).toBeGreaterThan(300);
+    expect(events.streams.size).toBe(0);
+    const heartbeats = started.mock.results.filter((_, n) => started.mock.calls[n]?.[1] === 50);
+    const cleared = stopped.mock.calls.map(([timer]) => timer);
+    expect(heartbeats.length).toBeGreaterThan(0);
+    expect(cleared).toEqual(expect.arrayContaining(heartbeats.map(({ value }) => value)));
+    for (const stream of streams) {
+      expect(stream.destroyed).toBe(true);
+      expect(stream.listenerCount('drain')).toBe(0);
+    }
+    expect(errors).toEqual([]);
+  });
+});
+
+function rawGet({ server }: TestServer): Socket {
+  const socket = connectSocket((server.address() as AddressInfo).port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n');
+  return socket;
+}
+
+function deferred<T>() {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((fulfil) => {
+    resolve = fulfil;
+  });
+  return { promise, resolve };
+}
+
+async function allConnectionsClosed({ server }: TestServer): Promise<void> {
+  const count = () =>
+    new Promise<number>((resolve, reject) =>
+      server.getConnections((error, open) => (error ? reject(error) : resolve(open))),
+    );
+  while ((await count()) > 0) await new Promise(setImmediate);
+}
