@@ -1,0 +1,130 @@
+import { ChatList, type ChatMessage } from './chat-list.js';
+import { chatScroller, showMessages, showNewest } from './chat-view.js';
+import { byTestId, one, scrollByKeyboard } from './dom.js';
+import { openPageStream, type PageStream } from './stream.js';
+import { loadUser, saveUser } from './user.js';
+
+const answerTimeoutMs = 10_000;
+
+const userInput = byTestId<HTMLInputElement>('chat-user');
+const messageInput = byTestId<HTMLTextAreaElement>('chat-input');
+const sendButton = byTestId<HTMLButtonElement>('chat-send');
+const form = one<HTMLFormElement>('#chat-form');
+const errorView = byTestId('chat-error');
+
+const list = new ChatList();
+/** Other windows of this browser in which the same user may be chatting. */
+const siblings = new BroadcastChannel('chat-sent');
+
+let user = loadUser();
+let stream: PageStream;
+
+export function startChat(): void {
+  scrollByKeyboard(chatScroller);
+  userInput.value = user;
+  stream = openPageStream({
+    name: 'chat',
+    address: () => `/messages?id=${encodeURIComponent(user)}`,
+    types: ['message'],
+    onEvent: (event) => {
+      list.receive(JSON.parse(event.data));
+      render();
+    },
+    onLost: () => list.settle(),
+  });
+
+  userInput.addEventListener('change', takeUser);
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    void send();
+  });
+  messageInput.addEventListener('keydown', (event) => {
+    // While an input method is composing, Enter chooses a word.
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
+  messageInput.addEventListener('input', () => showError(''));
+  siblings.addEventListener('message', ({ data }: MessageEvent<ChatMessage>) => {
+    // The server takes this window for the sender as well, and does not tell it.
+    if (data.user_id === user) add(list.prepare(data));
+  });
+}
+
+function takeUser(): void {
+  const wanted = userInput.value.trim();
+  userInput.value = wanted === '' ? user : wanted;
+  if (userInput.value === user) return;
+  user = userInput.value;
+  saveUser(user);
+  list.settle();
+  stream.reopen();
+  render();
+}
+
+async function send(): Promise<void> {
+  if (sendButton.disabled) return;
+  takeUser();
+  const text = messageInput.value;
+  if (text.trim() === '') {
+    showError('Write a message first.');
+    return;
+  }
+  const message: ChatMessage = { user_id: user, message: text };
+  const accept = list.prepare(message);
+  sendButton.disabled = true;
+  const problem = await post(message);
+  sendButton.disabled = false;
+  messageInput.focus();
+  if (problem !== undefined) {
+    showError(problem);
+    return;
+  }
+  showError('');
+  if (messageInput.value === text) messageInput.value = '';
+  add(accept);
+  showNewest();
+  siblings.postMessage(message);
+}
+
+/** Resolves to what went wrong, in words for the user, or to nothing. */
+async function post({ user_id, message }: ChatMessage): Promise<string | undefined> {
+  try {
+    const response = await fetch(`/message?id=${encodeURIComponent(user_id)}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ message }),
+      signal: AbortSignal.timeout(answerTimeoutMs),
+    });
+    return response.ok ? undefined : await problemOf(response);
+  } catch (error) {
+    return error instanceof DOMException && error.name === 'TimeoutError'
+      ? `The server has not answered in ${answerTimeoutMs / 1000} seconds. Try again.`
+      : 'The server cannot be reached. Try again in a moment.';
+  }
+}
+
+/** Errors are problem documents (RFC 9457); a proxy's own error page is not one. */
+async function problemOf(response: Response): Promise<string> {
+  const fallback = `The server answered ${response.status}. Try again in a moment.`;
+  if (!response.headers.get('content-type')?.startsWith('application/problem+json')) {
+    return fallback;
+  }
+  const { title, detail } = await response.json().catch(() => ({}));
+  return [title, detail].filter((part) => typeof part === 'string').join(': ') || fallback;
+}
+
+function showError(text: string): void {
+  errorView.textContent = text;
+  errorView.hidden = text === '';
+  messageInput.setAttribute('aria-invalid', `${text !== ''}`);
+}
+
+function add(accept: () => void): void {
+  accept();
+  render();
+}
+
+function render(): void {
+  showMessages(list.shown(), user);
+}

@@ -1,0 +1,42 @@
+import { byTestId } from './dom.js';
+
+/** Writes the examples with this server's own address, ready to paste. */
+export function startSnippets(): void {
+  const { origin } = location;
+  write(
+    'snippet-browser',
+    `const stream = new EventSource('/stream');
+stream.addEventListener('currentTime', (event) => {
+  console.log(event.data);
+});`,
+  );
+  write('snippet-listen', `curl -N ${origin}/stream`);
+  write(
+    'snippet-send',
+    `curl '${origin}/message?id=curl' \\
+  -H 'Content-Type: application/json' \\
+  -d '{"message":"Hi"}'`,
+  );
+}
+
+function write(testId: string, text: string): void {
+  const code = byTestId(testId);
+  code.textContent = text;
+  const button = code.closest('figure')?.querySelector('button');
+  // The clipboard is there for secure origins only.
+  if (!button || !navigator.clipboard) return;
+  button.hidden = false;
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(text).then(
+      () => flash(button, 'Copied'),
+      () => flash(button, 'Not allowed'),
+    );
+  });
+}
+
+function flash(button: HTMLButtonElement, text: string): void {
+  button.textContent = text;
+  setTimeout(() => {
+    button.textContent = 'Copy';
+  }, 1_500);
+}

@@ -1,0 +1,62 @@
+import { describe, expect, test } from '@jest/globals';
+import { ConfigError, localUrl, readConfig } from '../src/config.js';
+
+describe('the settings', () => {
+  test('have defaults that serve http://localhost:3000 to any origin', () => {
+    const config = readConfig({});
+    expect(config).toEqual({
+      PORT: 3000,
+      CORS_ORIGINS: '*',
+      HEARTBEAT_MS: 15_000,
+      MAX_BODY_BYTES: 1_048_576,
+    });
+    expect(localUrl(config)).toBe('http://localhost:3000');
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  test('that are empty count as not set', () => {
+    expect(readConfig({ PORT: '', HOST: '', CORS_ORIGINS: '' })).toEqual(readConfig({}));
+  });
+
+  test.each([
+    ['PORT', '3000x'],
+    ['PORT', '65536'],
+    ['PORT', '-1'],
+    ['PORT', '1e3'],
+    ['HEARTBEAT_MS', '1.5'],
+    ['HEARTBEAT_MS', '2147483648'],
+    ['MAX_BODY_BYTES', '0'],
+    ['CORS_ORIGINS', 'example.com'],
+    ['CORS_ORIGINS', 'https://example.com/'],
+    ['CORS_ORIGINS', 'https://example.com, *'],
+    ['CORS_ORIGINS', 'null'],
+    ['CORS_ORIGINS', ','],
+  ])('that are not valid are named, with what is allowed: %s=%s', (name, value) => {
+    expect(() => readConfig({ [name]: value })).toThrow(ConfigError);
+    expect(() => readConfig({ [name]: value })).toThrow(
+      new RegExp(`^${name} must be .*, not "${value.replace(/[.*]/g, '\\$&')}"$`),
+    );
+  });
+
+  test('that are not valid are all named at once', () => {
+    expect(() => readConfig({ PORT: 'x', HEARTBEAT_MS: 'y' })).toThrow(/PORT.*HEARTBEAT_MS/);
+  });
+
+  test('list origins separated by commas or spaces', () => {
+    expect(readConfig({ CORS_ORIGINS: 'https://a.example,http://b.example:81 https://c' })).toEqual(
+      expect.objectContaining({
+        CORS_ORIGINS: new Set(['https://a.example', 'http://b.example:81', 'https://c']),
+      }),
+    );
+  });
+
+  test.each([
+    [undefined, 'http://localhost:81'],
+    ['0.0.0.0', 'http://localhost:81'],
+    ['::', 'http://localhost:81'],
+    ['::1', 'http://[::1]:81'],
+    ['10.0.0.7', 'http://10.0.0.7:81'],
+  ])('make a URL for this machine: HOST=%s', (HOST, url) => {
+    expect(localUrl({ HOST, PORT: 81 })).toBe(url);
+  });
+});
