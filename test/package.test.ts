@@ -1,0 +1,72 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { killPrograms, runProgram } from './support/run-program.js';
+import { connect } from './support/sse-client.js';
+import { type TemporaryProject, temporaryProject } from './support/temporary-project.js';
+
+const README = readFileSync('README.md', 'utf8');
+const SNIPPET = README.match(/```js\n(import Koa .*?)```/s)?.[1] ?? '';
+
+describe("the README's snippet, in a project that has installed the package", () => {
+  let project: TemporaryProject;
+
+  beforeAll(() => {
+    project = temporaryProject([
+      ['snippet.js', SNIPPET],
+      ['snippet.ts', SNIPPET],
+      ['wrong.ts', SNIPPET.replace("send({ data: 'hello from stream' })", 'send({ data: 1 })')],
+    ]);
+  });
+
+  afterEach(killPrograms);
+  afterAll(() => project.remove());
+
+  /** What the compiler has to say of a file. */
+  function compile(file: string): string {
+    const options =
+      '--noEmit --strict --module nodenext --target es2023 --types node --skipLibCheck';
+    const { stdout } = spawnSync(
+      join(process.cwd(), 'node_modules/.bin/tsc'),
+      [...options.split(' '), '--ignoreConfig', file],
+      { cwd: project.folder, encoding: 'utf8' },
+    );
+    return stdout;
+  }
+
+  test('has at most 15 lines', () => {
+    expect(SNIPPET.trim().split('\n').length).toBeLessThanOrEqual(15);
+  });
+
+  test('greets, then tells the time', async () => {
+    const program = await runProgram('snippet.js', { cwd: project.folder });
+    const client = await connect(program.url);
+    expect(await client.next()).toMatchObject({ data: 'hello from stream' });
+    const { event, data } = await client.next();
+    expect(event).toBe('currentTime');
+    expect(new Date(data).toUTCString()).toBe(data);
+    client.abort();
+  });
+
+  test('compiles with the types of the package, which find a mistake', () => {
+    expect(compile('snippet.ts')).toBe('');
+    expect(compile('wrong.ts')).toMatch(/wrong\.ts.*'number' is not assignable to type 'string/s);
+  });
+});
+
+describe('the package', () => {
+  test('exports what the README says, and nothing by accident', async () => {
+    const { name } = JSON.parse(readFileSync('package.json', 'utf8'));
+    const exported = await import(join(process.cwd(), 'dist/index.js'));
+    expect(name).toBe('koa-sse-hub');
+    expect(Object.keys(exported).sort()).toEqual([
+      'Audience',
+      'EventStream',
+      'FrameError',
+      'encodeComment',
+      'encodeFrame',
+      'sse',
+    ]);
+  });
+});

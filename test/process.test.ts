@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect as connectSocket } from 'node:net';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { EarlyExit, killPrograms, runProgram } from './support/run-program.js';
+import { connect } from './support/sse-client.js';
+
+const MAIN = 'dist/main.js';
+const HEALTHCHECK = 'dist/healthcheck.js';
+
+afterEach(killPrograms);
+
+/** How a start that fails ends, and what it says. */
+async function failureOf(env: Record<string, string>): Promise<EarlyExit> {
+  const outcome = await runProgram(MAIN, { env }).catch((error: unknown) => error);
+  expect(outcome).toBeInstanceOf(EarlyExit);
+  return outcome as EarlyExit;
+}
+
+describe('the process', () => {
+  test('says where it listens', async () => {
+    const service = await runProgram(MAIN);
+    await service.printed(new RegExp(`listens on http://localhost:${service.port}\n`));
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s ends open streams cleanly, also of a client that does not read, and exits 0',
+    async (signal) => {
+      const service = await runProgram(MAIN);
+      const clients = await Promise.all(
+        ['/stream', '/counter', '/messages'].map((path) => connect(service.url + path)),
+      );
+      const deaf = connectSocket(service.port, '127.0.0.1').pause();
+      deaf.write('GET /stream HTTP/1.1\r\nHost: x\r\n\r\nGET /stream HTTP/1.1\r\nHost: x\r\n\r\n');
+      const idle = connectSocket(service.port, '127.0.0.1');
+      // Those two are cut in the end, which is what the others are spared.
+      for (const socket of [deaf, idle]) socket.on('error', () => undefined);
+      await once(idle, 'connect');
+      await clients[0]?.next();
+
+      const asked = performance.now();
+      const exit = service.kill(signal);
+      await Promise.all(clients.map((client) => client.ended));
+      expect(await exit).toEqual({ code: 0, signal: null });
+      expect(performance.now() - asked).toBeLessThan(2_000);
+      expect(service.stderr()).toBe('');
+      deaf.destroy();
+      idle.destroy();
+    },
+  );
+
+  test('a port in use ends the start with one line that names it', async () => {
+    const taken = createServer().listen(0);
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const { exit, stderr } = await failureOf({ PORT: String(port) });
+    taken.close();
+    expect(exit.code).toBe(1);
+    expect(stderr).toMatch(new RegExp(`^koa-sse-hub cannot start: PORT ${port} is in use.*\n$`));
+  });
+
+  test.each([
+    [{ PORT: 'http' }, /^koa-sse-hub cannot start: PORT must be .*not "http"\n$/],
+    [{ CORS_ORIGINS: 'example.com' }, /^koa-sse-hub cannot start: CORS_ORIGINS must be .*\n$/],
+    [{ HOST: '203.0.113.7' }, /^koa-sse-hub cannot start: HOST 203.0.113.7 is not an address.*\n$/],
+  ])(
+    'a setting that is not valid ends the start with one line that names it: %j',
+    async (env, line) => {
+      const { exit, stderr, stdout } = await failureOf(env as Record<string, string>);
+      expect(exit.code).toBe(1);
+      expect(stderr).toMatch(line);
+      expect(stdout).toBe('');
+    },
+  );
+});
+
+describe('the health check', () => {
+  test('exits 0 while the service answers and 1 when it does not', async () => {
+    const service = await runProgram(MAIN);
+    const env = { PORT: String(service.port) };
+    const check = () =>
+      runProgram(HEALTHCHECK, { env }).then(
+        () => undefined,
+        (outcome: EarlyExit) => outcome.exit.code,
+      );
+    expect(await check()).toBe(0);
+    await service.kill('SIGTERM');
+    expect(await check()).toBe(1);
+  });
+});
