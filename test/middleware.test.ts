@@ -199,6 +199,18 @@ describe('heartbeats', () => {
     }
   });
 
+  test('are not started for a stream that a handler has closed already', async () => {
+    const timers = jest.spyOn(globalThis, 'setInterval');
+    const app = new Koa();
+    app.use(sse({ heartbeatMs: 20 })).use(async (ctx) => {
+      ctx.eventStream.destroy();
+      await once(ctx.eventStream, 'close');
+    });
+    server = await serve(app);
+    await expect(connect(server.url).then((client) => client.ended)).rejects.toThrow();
+    expect(timers.mock.calls.filter(([, ms]) => ms === 20)).toHaveLength(0);
+  });
+
   test('are not sent with heartbeatMs 0', () => {
     const timers = jest.spyOn(globalThis, 'setInterval');
     sse({ heartbeatMs: 0 });

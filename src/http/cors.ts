@@ -9,7 +9,7 @@ import type { Config } from '../config.js';
 export function corsFor(origins: Config['CORS_ORIGINS']): Middleware {
   const shared = {
     allowMethods: 'GET,HEAD,POST',
-    // Last-Event-ID: browsers ask before a reconnect whose id is long or has unusual characters.
+    // Last-Event-ID: pages that read with fetch, instead of an EventSource, set it themselves.
     allowHeaders: 'Last-Event-ID,Authorization,Content-Type,Cache-Control',
     maxAge: 24 * 60 * 60,
   };

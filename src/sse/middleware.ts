@@ -32,7 +32,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  *
  * The head is sent as soon as the middleware below has returned, so that one which throws is still
  * answered with its error. It therefore hands the stream on (to an audience, to a subscription) and
- * returns; one that awaits the end of the stream would keep Koa from ever starting it.
+ * returns; one that awaits the end of the stream would keep Koa from ever starting it. `HEAD` is answered
+ * here: what may refuse a request whatever its method, such as authorization, stands above.
  *
  * @throws {RangeError} if `heartbeatMs` is no interval a timer can keep.
  */
@@ -48,7 +49,7 @@ export function sse({ heartbeatMs = 15_000, ...streamOptions }: SseOptions = {})
   /** One timer for all streams, running while there are any. */
   function register(stream: EventStream): void {
     streams.add(stream);
-    if (heartbeatMs === 0) return;
+    if (heartbeatMs === 0 || !stream.writable) return;
     heartbeat ??= setInterval(() => streams.comment(), heartbeatMs).unref();
     stream.on('close', () => {
       if (streams.size > 0) return;

@@ -1,15 +1,15 @@
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { createParser } from 'eventsource-parser';
 import { killPrograms, type Program, runProgram } from './support/run-program.js';
+import { type TemporaryProject, temporaryProject } from './support/temporary-project.js';
 
-const GUIDE = readFileSync('/tmp/mut/docs/guide.md', 'utf8');
+const GUIDE = readFileSync('docs/guide.md', 'utf8');
 const FILES = new Map(
   [...GUIDE.matchAll(/^<!-- file: (\S+) -->\n```js\n(.*?)^```$/gms)].map(
     ([, name = '', code = '']) => [name, code] as const,
@@ -20,24 +20,13 @@ const STEPS = [...FILES.keys()].filter((name) => /^\d/.test(name));
 /** From this step on a claim holds; it is checked there and in the last step. */
 const fromStep = (first: string) => [first, '9-library.mjs'];
 
-const hasTools = ['curl', 'awk', 'sed', 'grep'].every((tool) => !spawnSync(tool).error);
-const shellTest = hasTools ? test : test.skip;
-
 const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+let project: TemporaryProject;
 let folder: string;
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'guide-'));
-  mkdirSync(join(folder, 'node_modules'));
-  symlinkSync(process.cwd(), join(folder, 'node_modules/koa-sse-hub'), 'junction');
-  for (const name of ['koa', '@koa']) {
-    symlinkSync(
-      join(process.cwd(), 'node_modules', name),
-      join(folder, 'node_modules', name),
-      'junction',
-    );
-  }
-  for (const [name, code] of FILES) writeFileSync(join(folder, name), code);
+  project = temporaryProject(FILES);
+  folder = project.folder;
   // Looks ten times as often as the one of the guide, so that no test waits a second for it.
   writeFileSync(join(folder, 'watch.mjs'), edited('watch.mjs', [['1000', '100']]));
   writeFileSync(join(folder, 'count-encodings.mjs'), COUNT_ENCODINGS);
@@ -50,11 +39,11 @@ afterEach(async () => {
 
 afterAll(() => {
   agent.destroy();
-  rmSync(folder, { recursive: true });
+  project.remove();
 });
 
 describe('the guide', () => {
-  shellTest('saves every file with the command at its top', () => {
+  test('saves every file with the command at its top', () => {
     const awk = GUIDE.match(/^awk .*$/m)?.[0].replace('../../docs/guide.md', '"$GUIDE"') ?? '';
     const saved = join(folder, 'saved');
     mkdirSync(saved);
@@ -74,7 +63,7 @@ describe('the guide', () => {
     expect(lines.at(-1)).toBeLessThan((own.at(-1) ?? 0) * 0.7);
   });
 
-  test('does not stand still at what it refers to', () => {
+  test('names only source files that exist', () => {
     for (const path of GUIDE.match(/src\/[\w/.-]+\.ts/g) ?? []) readFileSync(path);
     for (const [, name] of GUIDE.matchAll(/^\| `([\w-]+\.ts)`/gm)) readFileSync(`src/sse/${name}`);
   });
@@ -84,16 +73,16 @@ describe('frames', () => {
   const FORGED = `curl -X POST 'localhost:3000/?event=news&data=hi%0A%0Aevent:%20admin%0Adata:%20log%20in%20again'`;
   const FORGED_NAME = `curl -X POST 'localhost:3000/?event=news%0Adata:%20forged&data=hi'`;
 
-  shellTest('step 1: a line break in data forges an event for every client', async () => {
+  test('step 1: a line break in data forges an event for every client', async () => {
     const program = await start('1-naive.mjs');
-    const reader = await jofromStep(program);
+    const reader = await openAmongClients(program);
     await shell(program, FORGED);
     await reader.received('event: news\ndata: hi\n\nevent: admin\ndata: log in again\n\n');
   });
 
-  shellTest.each(fromStep('2-frames.mjs'))('%s: the same text arrives as data', async (name) => {
+  test.each(fromStep('2-frames.mjs'))('%s: the same text arrives as data', async (name) => {
     const program = await start(name);
-    const reader = await jofromStep(program);
+    const reader = await openAmongClients(program);
     await shell(program, FORGED);
     await reader.received(
       'event: news\ndata: hi\ndata: \ndata: event: admin\ndata: data: log in again\n\n',
@@ -101,11 +90,11 @@ describe('frames', () => {
     expect(reader.text()).not.toMatch(/^event: admin/m);
   });
 
-  shellTest.each(fromStep('2-frames.mjs'))(
+  test.each(fromStep('2-frames.mjs'))(
     '%s: a line break in event is refused, and nobody receives anything',
     async (name) => {
       const program = await start(name);
-      const reader = await jofromStep(program);
+      const reader = await openAmongClients(program);
       expect(await shell(program, FORGED_NAME)).toMatch(/^event contains a line break/);
       expect((await post(program, { event: 'a\rb' })).status).toBe(400);
       await post(program, { event: 'news', data: 'the next' });
@@ -121,20 +110,23 @@ describe('clients that leave', () => {
   const EARLY = 'for i in 1 2 3; do curl -s -m 0.02 localhost:3000; done';
   const SED = `sed "s/client.on('close'/ctx.res.on('close'/" 3-leaving.mjs > 3-too-late.mjs`;
 
-  shellTest('step 1: one prints a stack trace and is never let go of; nor is HEAD', async () => {
+  test('step 1: one prints a stack trace and is never let go of; nor is HEAD', async () => {
     const program = await start('1-naive.mjs');
-    const reader = await jofromStep(program);
+    const reader = await openAmongClients(program);
     reader.leave();
     await program.printed(/Error \[ERR_STREAM_PREMATURE_CLOSE\]: Premature close\n\s+at /);
     await shell(program, HEAD);
     expect((await post(program)).text).toBe('sent to 2\n');
   });
 
-  shellTest.each(fromStep('3-leaving.mjs'))(
+  test.each(fromStep('3-leaving.mjs'))(
     '%s: they are let go of without a word, also after HEAD and when they leave early',
     async (name) => {
       const program = await start(name);
-      const [first, second] = await Promise.all([jofromStep(program), jofromStep(program)]);
+      const [first, second] = await Promise.all([
+        openAmongClients(program),
+        openAmongClients(program),
+      ]);
       first.leave();
       second.reset();
       await shell(program, HEAD);
@@ -144,7 +136,7 @@ describe('clients that leave', () => {
     },
   );
 
-  shellTest('step 3: with ctx.res in place of the body, early leavers stay for ever', async () => {
+  test('step 3: with ctx.res in place of the body, early leavers stay for ever', async () => {
     execFileSync('sh', ['-c', inGuide(SED)], { cwd: folder });
     const program = await start('3-too-late.mjs');
     await shell(program, EARLY);
@@ -166,7 +158,7 @@ describe('clients that leave', () => {
 describe('the head', () => {
   const IDLE = 'curl -s -i -m 0.5 localhost:3000; echo "curl: $?"';
 
-  shellTest('step 3: a quiet stream sends no head, which comes with the first event', async () => {
+  test('step 3: a quiet stream sends no head, which comes with the first event', async () => {
     const program = await start('3-leaving.mjs');
     expect(await shell(program, IDLE)).toBe('curl: 28\n');
     const reader = open(program);
@@ -174,7 +166,7 @@ describe('the head', () => {
     expect((await reader.head).statusCode).toBe(200);
   });
 
-  shellTest.each(fromStep('4-head.mjs'))(
+  test.each(fromStep('4-head.mjs'))(
     '%s: the head comes at once and says all it should',
     async (name) => {
       const program = await start(name);
@@ -187,7 +179,7 @@ describe('the head', () => {
     },
   );
 
-  shellTest.each(fromStep('4-head.mjs'))(
+  test.each(fromStep('4-head.mjs'))(
     '%s: HEAD has the same head, and 406 the reason',
     async (name) => {
       const program = await start(name);
@@ -214,7 +206,7 @@ describe('what a client costs', () => {
     ['9-library.mjs', 0],
   ])('%s: five clients take %i timers that hold the process', async (name, timers) => {
     const program = await start(name, { nodeArgs: WATCH });
-    await Promise.all(Array.from({ length: 5 }, () => jofromStep(program)));
+    await Promise.all(Array.from({ length: 5 }, () => openAmongClients(program)));
     await untilClients(program, 5);
     program.clear();
     expect((await program.printed(/timers: (\d+)\n/))[1]).toBe(String(timers));
@@ -227,7 +219,11 @@ describe('what a client costs', () => {
     ['9-library.mjs', 1],
   ])('%s: a frame for three clients is encoded %i times', async (name, times) => {
     const program = await start(name, { nodeArgs: ['--import', './count-encodings.mjs'] });
-    await Promise.all([jofromStep(program), jofromStep(program), jofromStep(program)]);
+    await Promise.all([
+      openAmongClients(program),
+      openAmongClients(program),
+      openAmongClients(program),
+    ]);
     await post(program, { data: 'counted' });
     await post(program, { data: 'the next' });
     await program.printed(/encoded the next/);
@@ -280,9 +276,8 @@ describe('what a client costs', () => {
         if (text.includes('data: burst-49\n')) resolve();
       });
     });
-    const publisher = connect(program.port, '127.0.0.1');
-    sockets.push(publisher);
-    publisher.write(
+    await raw(
+      program,
       Array.from(
         { length: 50 },
         (_, n) => `POST /?data=burst-${n} HTTP/1.1\r\nHost: x\r\n\r\n`,
@@ -318,14 +313,14 @@ describe('what a client costs', () => {
 describe('CORS', () => {
   const ORIGIN = { Origin: 'https://app.example' };
 
-  shellTest('step 6: still sends the pair that browsers refuse', async () => {
+  test('step 6: still sends the pair that browsers refuse', async () => {
     const program = await start('6-turn.mjs');
     expect(await shell(program, 'curl -sI localhost:3000 | grep -i access-control')).toBe(
       'Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n',
     );
   });
 
-  shellTest.each(fromStep('7-cors.mjs'))(
+  test.each(fromStep('7-cors.mjs'))(
     '%s: a listed origin is named, errors included, and no other is',
     async (name) => {
       const program = await start(name);
@@ -419,7 +414,7 @@ describe('ids', () => {
   test.each(fromStep('8-ids.mjs'))(
     '%s: who joins while events are published gets each of them once and in order',
     async (name) => {
-      const program = await start(name, { edits: [['await delay(50);', 'await delay(5);']] });
+      const program = await start(name, { edits: [['await delay(50);', '']] });
       const [, epoch] = await open(program).received(/^id: (\d+)-0\n/);
       const readers: Reader[] = [];
       await inParallel(90, async (n) => {
@@ -431,6 +426,28 @@ describe('ids', () => {
       await Promise.all(readers.map((reader) => reader.received(/^id: \d+-90\n.*?\n\n/ms)));
       const expected = Array.from({ length: 90 }, (_, index) => index + 1);
       for (const reader of readers) expect(numbers(reader)).toEqual(expected);
+    },
+  );
+
+  test.each(fromStep('8-ids.mjs'))(
+    '%s: an event published in the very turn in which a client joins is not repeated',
+    async (name) => {
+      const program = await start(name, { edits: [['await delay(50);', '']] });
+      const [, epoch] = await open(program).received(/^id: (\d+)-0\n/);
+      const socket = await raw(
+        program,
+        `POST / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nLast-Event-ID: ${epoch}-0\r\n\r\n`,
+      );
+      let text = '';
+      const second = new Promise<void>((resolve) => {
+        socket.setEncoding('utf8').on('data', (more: string) => {
+          text += more;
+          if (text.includes(`id: ${epoch}-2\n`)) resolve();
+        });
+      });
+      await untilClients(program, 2);
+      await second;
+      expect(text.match(/^id: .*-[12]$/gm)).toEqual([`id: ${epoch}-1`, `id: ${epoch}-2`]);
     },
   );
 
@@ -486,7 +503,7 @@ describe('stopping the last step', () => {
 
   test('close() alone leaves streams open', async () => {
     const program = await start('9-library.mjs', { edits: stopping('server.close()') });
-    const reader = await jofromStep(program);
+    const reader = await openAmongClients(program);
     void program.kill('SIGTERM');
     await program.printed(/closing/);
     const before = reader.text().length;
@@ -538,7 +555,7 @@ async function shell(program: Program, command: string): Promise<string> {
 }
 
 function inGuide(command: string): string {
-  
+  if (!GUIDE.includes(command)) throw new Error(`The guide has no such command: ${command}`);
   return command;
 }
 
@@ -593,7 +610,7 @@ function open(
 }
 
 /** Opens a stream and resolves when it is among the clients. */
-async function jofromStep(program: Program): Promise<Reader> {
+async function openAmongClients(program: Program): Promise<Reader> {
   const reader = open(program);
   const arrived = reader.received('event: arrival\n');
   // Steps 1 to 3 show no sign of it until an event is published.
@@ -606,12 +623,15 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   return (await Promise.race([promise, pending])) !== 'pending';
 }
 
-/** A stream's socket, the head included and nothing decoded. */
-async function raw(program: Program): Promise<Socket> {
+/** A stream's socket: the head included, nothing decoded. */
+async function raw(
+  program: Program,
+  requests = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n',
+): Promise<Socket> {
   const socket = connect(program.port, '127.0.0.1');
   sockets.push(socket);
   await once(socket, 'connect');
-  socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  socket.write(requests);
   return socket;
 }
 
