@@ -61,14 +61,15 @@ function parseOrigins(text: string, context: z.RefinementCtx): '*' | ReadonlySet
   if (origins.length === 0 || !origins.every(isOrigin)) {
     context.addIssue({
       code: 'custom',
-      message: 'must be * or a list of origins like https://example.com',
+      message: 'must be * or a list of origins like https://example.com (no path, no default port)',
     });
     return z.NEVER;
   }
   return new Set(origins);
 }
 
-/** Whether a browser would send this very text as its `Origin`. */
+/** Whether a browser would send this very text as its `Origin`; of other schemes, whether it might. */
 function isOrigin(text: string): boolean {
-  return URL.canParse(text) && new URL(text).origin === text;
+  if (/^https?:/i.test(text)) return URL.canParse(text) && new URL(text).origin === text;
+  return /^[a-z][a-z\d+.-]*:\/\/[^\s/?#]+$/.test(text);
 }

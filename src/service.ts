@@ -39,6 +39,8 @@ export async function startService(config: Config): Promise<Service> {
     url: localUrl({ HOST: config.HOST, PORT: port }),
     stop() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // Who is still answered is told not to use this connection again.
+      server.prependListener('request', (_, response) => response.setHeader('Connection', 'close'));
       events.streams.end();
       // An ended stream leaves its connection idle for the next request, which must not come here.
       const idle = setInterval(() => server.closeIdleConnections(), 20);
@@ -68,11 +70,7 @@ function refusal({ code, message }: NodeJS.ErrnoException, { PORT, HOST }: Confi
       return `PORT ${PORT} is in use: stop what listens there, or set PORT to another.`;
     case 'EACCES':
       return `PORT ${PORT} needs a privilege that this user does not have: set PORT to one above 1023.`;
-    case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return `HOST ${HOST} is not an address of this machine: set HOST to one that is.`;
     default:
-      return message;
+      return `HOST ${JSON.stringify(HOST)} is no address to listen on here (${code ?? message}).`;
   }
 }

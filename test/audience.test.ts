@@ -156,15 +156,56 @@ describe('Audience', () => {
     expect(stream.destroyed).toBe(false);
   });
 
-  test('ends all members after what was sent to them', async () => {
-    const audience = new Audience();
+  test('ends all members after what was sent to them, by other audiences too', async () => {
+    const [audience, other] = [new Audience(), new Audience()];
     const { stream, text } = reader();
     audience.add(stream);
+    other.add(stream);
     audience.send({ data: 'goodbye' });
+    other.send({ data: 'and good luck' });
     audience.end();
     await once(stream, 'close');
-    expect(text()).toBe('data: goodbye\n\n');
+    expect(text()).toBe('data: goodbye\n\ndata: and good luck\n\n');
     expect(audience.size).toBe(0);
+  });
+
+  test('many of them share a stream without a warning', () => {
+    const warn = jest.spyOn(process, 'emitWarning');
+    const stream = new EventStream();
+    for (let n = 0; n < 50; n += 1) new Audience().add(stream);
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+  });
+
+  test('whatever its owner does about a stalled member, all others get the turn whole', async () => {
+    const [first, last, fresh] = [reader(), reader(), reader()];
+    const stalled = new EventStream({ highWaterMark: 10 });
+    let stalls = 0;
+    const audience: Audience = new Audience({
+      onStall: (stream) => {
+        stalls += 1;
+        audience.delete(stream);
+        audience.add(stream).add(fresh.stream);
+        audience.send({ data: 'from the owner' });
+      },
+    });
+    audience.add(first.stream).add(stalled).add(last.stream);
+    stalled.send({ data: 'more than ten bytes' });
+    audience.send({ data: '1' });
+    audience.send({ data: '2' });
+    await nextTurn();
+    for (const { text } of [first, last]) expect(text()).toContain('data: 1\n\ndata: 2\n\n');
+    expect(fresh.text()).not.toContain('data: 1');
+    expect(stalls).toBe(1);
+    audience.delete(stalled);
+    await nextTurn();
+    await nextTurn();
+    for (const { text } of [first, last, fresh]) expect(text()).toContain('from the owner');
+  });
+
+  test('refuses what is no frame where it is handed over', () => {
+    expect(() => new Audience().sendBytes(undefined as unknown as Buffer)).toThrow(TypeError);
+    expect(() => new Audience().comment(7 as unknown as string)).toThrow(TypeError);
   });
 
   test('refuses an event that cannot be encoded, also when nobody listens', () => {

@@ -89,7 +89,7 @@ describe('the page', () => {
     await testId(bob, 'chat-user').press('Tab');
     for (const page of [ada, bob]) await state(page, 'chat', 'open');
 
-    await testId(ada, 'chat-input').fill('Hello, Bob <b>!</b>');
+    await testId(ada, 'chat-input').fill('  Hello, Bob <b>!</b> ');
     await testId(ada, 'chat-send').click();
     await bob.locator('[data-testid="chat-list"] >> text="Hello, Bob <b>!</b>"').waitFor();
     await ada.locator('[data-testid="chat-list"] >> text="Hello, Bob <b>!</b>"').waitFor();

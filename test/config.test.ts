@@ -43,9 +43,11 @@ describe('the settings', () => {
   });
 
   test('list origins separated by commas or spaces', () => {
-    expect(readConfig({ CORS_ORIGINS: 'https://a.example,http://b.example:81 https://c' })).toEqual(
+    expect(
+      readConfig({ CORS_ORIGINS: 'https://a.example,http://b.example:81 chrome-extension://c' }),
+    ).toEqual(
       expect.objectContaining({
-        CORS_ORIGINS: new Set(['https://a.example', 'http://b.example:81', 'https://c']),
+        CORS_ORIGINS: new Set(['https://a.example', 'http://b.example:81', 'chrome-extension://c']),
       }),
     );
   });

@@ -80,6 +80,16 @@ describe('the head', () => {
     },
   );
 
+  test('says keep-alive on HTTP/1.1 alone: HTTP/1.0 ends the body with the connection', async () => {
+    const { app } = eventStreamApp();
+    server = await serve(app);
+    const socket = connectSocket((server.server.address() as AddressInfo).port, '127.0.0.1');
+    socket.write('GET / HTTP/1.0\r\n\r\n');
+    const [head] = await once(socket, 'data');
+    expect(String(head)).not.toMatch(/keep-alive/i);
+    socket.destroy();
+  });
+
   test('has no Connection header on HTTP/2, where it is forbidden', async () => {
     const { app, streams } = eventStreamApp();
     const warn = jest.spyOn(process, 'emitWarning');
@@ -154,6 +164,54 @@ describe('a handler below', () => {
     expect(events.streams.size).toBe(0);
   });
 
+  test('that throws what looks like a lost connection, but is not its own, is reported', async () => {
+    const app = new Koa();
+    const errors: Error[] = [];
+    app.on('error', (error: Error) => errors.push(error));
+    app.use(sse()).use(() => {
+      throw Object.assign(new Error('the database'), { code: 'ECONNRESET' });
+    });
+    expect((await request(app.callback()).get('/')).status).toBe(500);
+    expect(errors.map(({ message }) => message)).toEqual(['the database']);
+  });
+
+  test('that destroys the stream with an error ends neither the process nor in silence', async () => {
+    const app = new Koa();
+    const reported = deferred<Error>();
+    app.on('error', (error: Error) => reported.resolve(error));
+    app.use(sse()).use((ctx) => {
+      ctx.eventStream.destroy(new Error('a bug'));
+    });
+    server = await serve(app);
+    await expect(connect(server.url).then((client) => client.ended)).rejects.toThrow();
+    expect((await reported.promise).message).toBe('a bug');
+  });
+
+  test('above that fails after the head was sent ends the connection', async () => {
+    const app = new Koa();
+    app.on('error', () => undefined);
+    app.use(async (_, next) => {
+      await next();
+      throw new Error('too late');
+    });
+    app.use(sse()).use((ctx) => {
+      ctx.eventStream.send({ data: 'never sent' });
+    });
+    server = await serve(app);
+    await expect(connect(server.url).then((client) => client.ended)).rejects.toThrow();
+  });
+
+  test('that answers with a body of its own answers with its type, not as an event stream', async () => {
+    const app = new Koa();
+    app.use(sse()).use((ctx) => {
+      ctx.body = { not: 'a stream' };
+    });
+    const response = await request(app.callback()).get('/');
+    expect(response.type).toBe('application/json');
+    expect(response.headers['x-accel-buffering']).toBeUndefined();
+    expect(response.headers['cache-control']).toBeUndefined();
+  });
+
   test('that answers with something else is heard, and its stream is closed', async () => {
     const app = new Koa();
     let stream: EventStream | undefined;
@@ -218,7 +276,11 @@ describe('heartbeats', () => {
   });
 
   test.each([-1, 0.5, Number.NaN, 2 ** 31])('refuse an impossible interval: %p', (heartbeatMs) => {
-    expect(() => sse({ heartbeatMs })).toThrow(RangeError);
+    expect(() => sse({ heartbeatMs })).toThrow(/^heartbeatMs is a whole number/);
+  });
+
+  test('are not the only option that is checked at once', () => {
+    expect(() => sse({ highWaterMark: -1 })).toThrow(RangeError);
   });
 });
 
@@ -274,6 +336,38 @@ describe('a client that leaves', () => {
     expect(events.streams.size).toBe(0);
   });
 
+  test('with requests waiting behind the first on its connection leaves none of them', async () => {
+    const { app, events, streams } = eventStreamApp();
+    const warn = jest.spyOn(process, 'emitWarning');
+    server = await serve(app);
+    const socket = rawGet(server, 50);
+    await once(socket, 'data');
+    while (streams.length < 50) await new Promise(setImmediate);
+    expect(events.streams.size).toBe(50);
+    socket.destroy();
+    await Promise.all(streams.map((stream) => stream.closed || once(stream, 'close')));
+    expect(events.streams.size).toBe(0);
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  test('over HTTP/2 is no error either', async () => {
+    const { app, streams, errors } = eventStreamApp();
+    const http2 = createHttp2Server(app.callback()).listen(0);
+    const session = connectHttp2(`http://localhost:${(http2.address() as AddressInfo).port}`);
+    for (const leave of ['stream', 'session']) {
+      const stream = session.request({ ':path': '/' });
+      stream.on('error', () => undefined);
+      await once(stream, 'response');
+      const served = streams.at(-1) as EventStream;
+      if (leave === 'stream') stream.close();
+      else session.destroy();
+      if (!served.closed) await once(served, 'close');
+    }
+    await new Promise(setImmediate);
+    expect(errors).toEqual([]);
+    http2.close();
+  });
+
   test('1,000 times, some before the first byte, leaves no stream, timer or listener', async () => {
     const { app, events, streams, errors } = eventStreamApp({ heartbeatMs: 50 });
     server = await serve(app);
@@ -310,10 +404,11 @@ describe('a client that leaves', () => {
   });
 });
 
-function rawGet({ server }: TestServer): Socket {
+function rawGet({ server }: TestServer, times = 1): Socket {
   const socket = connectSocket((server.address() as AddressInfo).port, '127.0.0.1');
   socket.on('error', () => undefined);
-  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n');
+  const get = 'GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n';
+  socket.write(get.repeat(times));
   return socket;
 }
 

@@ -62,7 +62,8 @@ describe('the process', () => {
   test.each([
     [{ PORT: 'http' }, /^koa-sse-hub cannot start: PORT must be .*not "http"\n$/],
     [{ CORS_ORIGINS: 'example.com' }, /^koa-sse-hub cannot start: CORS_ORIGINS must be .*\n$/],
-    [{ HOST: '203.0.113.7' }, /^koa-sse-hub cannot start: HOST 203.0.113.7 is not an address.*\n$/],
+    [{ HOST: 'a\nb' }, /^koa-sse-hub cannot start: HOST "a\\nb" is no address.*\n$/],
+    [{ HOST: '203.0.113.7' }, /^koa-sse-hub cannot start: HOST "203.0.113.7" is no address.*\n$/],
   ])(
     'a setting that is not valid ends the start with one line that names it: %j',
     async (env, line) => {

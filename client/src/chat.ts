@@ -65,8 +65,9 @@ function takeUser(): void {
 async function send(): Promise<void> {
   if (sendButton.disabled) return;
   takeUser();
-  const text = messageInput.value;
-  if (text.trim() === '') {
+  // As the server trims it: it is this text that comes back in the list.
+  const text = messageInput.value.trim();
+  if (text === '') {
     showError('Write a message first.');
     return;
   }
@@ -81,7 +82,7 @@ async function send(): Promise<void> {
     return;
   }
   showError('');
-  if (messageInput.value === text) messageInput.value = '';
+  if (messageInput.value.trim() === text) messageInput.value = '';
   add(accept);
   showNewest();
   siblings.postMessage(message);

@@ -58,7 +58,7 @@ function twoDigits(value: number): string {
 
 /**
  * Sixty marks, one for each of the last sixty seconds. A mark is lit by the event of its second and
- * fades with age, so a second without an event stays visible as a gap until the server replays it.
+ * fades with age, so a second without an event stays visible as a gap.
  */
 function drawDial(group: SVGGElement): (time: Date) => void {
   const marks = Array.from({ length: 60 }, (_, second) =>

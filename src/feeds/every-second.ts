@@ -5,8 +5,7 @@ export interface SecondTimer {
 }
 
 /**
- * Makes a stopped timer. Each delay is measured anew from the wall clock, so that the timer neither
- * drifts nor skips a second of it.
+ * Makes a stopped timer. Each delay is measured anew from the wall clock, so that the timer does not drift.
  *
  * @param tick called with the time; it returns whether to go on. The timer does not keep the process alive.
  */
@@ -19,9 +18,10 @@ export function everySecond(tick: (now: Date) => boolean): SecondTimer {
 
   function run(due: number): void {
     const now = Date.now();
-    // Timers follow a clock of their own and may be due a moment before the second is.
+    // Timers follow a clock of their own and may be due a moment before the second is; or the wall clock
+    // was set back, and that second is far away.
     if (now < due) {
-      schedule(due);
+      schedule(nextSecond(now));
       return;
     }
     timer = undefined;

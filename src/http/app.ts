@@ -4,7 +4,7 @@ import Koa, { type DefaultState, type Middleware } from 'koa';
 import type { Config } from '../config.js';
 import type { Chat } from '../feeds/chat.js';
 import type { Feed } from '../feeds/feed.js';
-import { isClientAbort } from '../sse/event-stream.js';
+import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import { parseBody } from './body.js';
 import { postMessage, readMessages } from './chat.js';
@@ -35,8 +35,8 @@ export function createApp(config: Config, parts: AppParts): Koa {
 
   const app = new Koa();
   // What clients do to their connections is no error of the service, and would fill its log.
-  app.on('error', (error) => {
-    if (!isClientAbort(error)) app.onerror(error);
+  app.on('error', (error, ctx) => {
+    if (!isClientAbort(error, ctx)) app.onerror(error);
   });
   app.use(corsFor(config.CORS_ORIGINS));
   app.use(problems());

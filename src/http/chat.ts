@@ -2,18 +2,22 @@ import type { Context, Middleware } from 'koa';
 import type { Chat } from '../feeds/chat.js';
 import type { SseContext } from '../sse/middleware.js';
 
-const MAX_ID_CHARACTERS = 128;
-const MAX_MESSAGE_CHARACTERS = 4_000;
+const ID_FIELD = { name: 'id', place: 'the query: ?id=USER', maxCharacters: 128 };
+const MESSAGE_FIELD = {
+  name: 'message',
+  place: 'the body: {"message": "Hi"}',
+  maxCharacters: 4_000,
+};
 
 /** `POST /message?id=USER` with a `message`, as JSON or as a form. */
 export function postMessage(chat: Chat): Middleware {
   return function postMessage(ctx) {
-    const user_id = text(ctx, 'id', ctx.query.id, MAX_ID_CHARACTERS);
+    const user_id = requireText(ctx, ID_FIELD, ctx.query.id);
     if (ctx.request.length !== 0 && ctx.is('json', 'urlencoded') === false) {
       ctx.throw(415, 'Send the message as application/json or application/x-www-form-urlencoded.');
     }
     const body = ctx.request.body as { message?: unknown } | undefined;
-    const message = text(ctx, 'message', body?.message, MAX_MESSAGE_CHARACTERS);
+    const message = requireText(ctx, MESSAGE_FIELD, body?.message);
     chat.post({ user_id, message });
     ctx.body = { user_id, message };
   };
@@ -22,17 +26,17 @@ export function postMessage(chat: Chat): Middleware {
 /** `GET /messages?id=USER`: the list, then the list again after each message of somebody else. */
 export function readMessages(chat: Chat): Middleware<object, SseContext> {
   return function readMessages(ctx) {
-    chat.join(ctx.eventStream, [ctx.query.id].flat()[0]?.trim() || 'guest');
+    chat.join(ctx.eventStream, requireText(ctx, ID_FIELD, ctx.query.id || 'guest'));
   };
 }
 
 /** The trimmed text of a field that must have one. */
-function text(ctx: Context, name: 'id' | 'message', value: unknown, maxCharacters: number): string {
-  const where = name === 'id' ? 'the query: /message?id=USER' : 'the body: {"message": "Hi"}';
-  if (value === undefined) ctx.throw(400, `${name} is missing from ${where}.`);
-  if (typeof value !== 'string') ctx.throw(400, `${name} must be one text in ${where}.`);
+function requireText(ctx: Context, field: typeof ID_FIELD, value: unknown): string {
+  const { name, place, maxCharacters } = field;
+  if (value === undefined) ctx.throw(400, `${name} is missing from ${place}.`);
+  if (typeof value !== 'string') ctx.throw(400, `${name} must be one text in ${place}.`);
   const trimmed = value.trim();
-  if (trimmed === '') ctx.throw(400, `${name} is blank in ${where}.`);
+  if (trimmed === '') ctx.throw(400, `${name} is blank in ${place}.`);
   if (trimmed.length > maxCharacters) {
     ctx.throw(400, `${name} is longer than the ${maxCharacters} characters allowed.`);
   }

@@ -1,7 +1,7 @@
 import type { EventStream } from './event-stream.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 
-/** What becomes of members that do not read. Neither callback may throw. */
+/** What becomes of members that do not read. Whatever a callback throws is an uncaught exception. */
 export interface AudienceOptions {
   /** A member has missed its first frames. It is left out until it drains, or taken out here. */
   readonly onStall?: (stream: EventStream) => void;
@@ -25,7 +25,8 @@ interface Member {
  * not per event.
  *
  * A member that does not read is skipped, never buffered for: what is queued for it is bounded by its
- * high-water mark plus the one write that went over it. A stream leaves by itself when it closes.
+ * high-water mark plus the one write, all of one turn, that went over it. A stream leaves by itself when it
+ * closes.
  */
 export class Audience {
   readonly #members = new Map<EventStream, Member>();
@@ -77,36 +78,44 @@ export class Audience {
     this.#queue(encodeComment(text));
   }
 
-  /** Sends whole frames that are encoded already. The caller no longer writes to the buffer. */
-  sendBytes(frames: Buffer): void {
+  /** Sends whole frames that are encoded already. Nobody writes to the buffer any more. */
+  sendBytes(frames: string | Buffer): void {
     this.#queue(frames);
   }
 
-  /** Ends every member's stream, after what was sent to it. */
+  /** Ends every member's stream, after all that was sent to it in this turn, by other audiences too. */
   end(): void {
-    this.#flush();
-    for (const stream of this.#members.keys()) stream.end();
+    setImmediate(() => {
+      for (const stream of this.#members.keys()) stream.end();
+    });
   }
 
   #queue(frames: string | Buffer): void {
+    // Now, where the caller is to be seen, and not when they are written.
+    const bytes = typeof frames === 'string' ? Buffer.from(frames) : frames;
+    if (!Buffer.isBuffer(bytes)) throw new TypeError('Frames are a string or a Buffer.');
     if (this.#members.size === 0) return;
     // setImmediate runs after the I/O callbacks of this turn: every request that has arrived by now
     // has its say before the one write. process.nextTick would write once per request.
     if (this.#pending.length === 0) setImmediate(() => this.#flush());
-    this.#pending.push(typeof frames === 'string' ? Buffer.from(frames) : frames);
+    this.#pending.push(bytes);
   }
 
   #flush(): void {
     const pending = this.#pending;
-    if (pending.length === 0) return;
     this.#pending = [];
     const whole = concat(pending);
+    const stalled: [EventStream, Member][] = [];
     for (const [stream, member] of this.#members) {
       const { joinedAt } = member;
       member.joinedAt = 0;
       if (joinedAt === pending.length) continue;
-      if (stream.stalled) this.#stall(stream, member);
+      if (stream.stalled) stalled.push([stream, member]);
       else stream.sendBytes(joinedAt === 0 ? whole : concat(pending.slice(joinedAt)));
+    }
+    // Their owner may do anything to the audience, so it is told when everybody else has been served.
+    for (const [stream, member] of stalled) {
+      if (this.#members.get(stream) === member) this.#stall(stream, member);
     }
   }
 

@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream';
+import { isConnectionError } from './client-abort.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 
 export interface EventStreamOptions {
@@ -20,11 +21,16 @@ export class EventStream extends PassThrough {
   constructor({ lastEventId = '', highWaterMark = 16 * 1024 }: EventStreamOptions = {}) {
     super({ highWaterMark });
     this.lastEventId = lastEventId;
+    // Koa reports a body's error once it sends the body; one that comes before must not end the process.
+    this.on('error', () => undefined);
+    // Every audience that a stream is in listens for its 'close'. That is no leak, however many they are.
+    this.setMaxListeners(0);
   }
 
   /**
-   * Writes one event. Returns false when the client has stopped reading or is gone: the frame of a
-   * stalled client is still buffered, so a sender of many waits for `'drain'`; an ended stream drops it.
+   * Writes one event, at once: before what an audience is to send at the end of this turn. Returns false
+   * when the client has stopped reading or is gone: the frame of a stalled client is still buffered, so a
+   * sender of many waits for `'drain'`; an ended stream drops it.
    *
    * @throws {FrameError} see {@link encodeFrame}.
    */
@@ -50,20 +56,6 @@ export class EventStream extends PassThrough {
 
   /** A client that leaves is how most event streams end. It closes this one; it is no error of it. */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    super._destroy(isClientAbort(error) ? null : error, callback);
+    super._destroy(isConnectionError(error) ? null : error, callback);
   }
-}
-
-/**
- * Whether an error says no more than that the client has gone: it closed or reset its connection, or sent
- * bytes that are not HTTP (Node's `HPE_…` codes), after which nobody is there to talk to.
- */
-export function isClientAbort(error: unknown): boolean {
-  const { code } = (error ?? {}) as NodeJS.ErrnoException;
-  return (
-    code === 'ERR_STREAM_PREMATURE_CLOSE' ||
-    code === 'ECONNRESET' ||
-    code === 'EPIPE' ||
-    code?.startsWith('HPE_') === true
-  );
 }

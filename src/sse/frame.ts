@@ -87,6 +87,7 @@ export function encodeFrame({ id, event, data, retry }: SseEvent): string {
  * strictest readers wait for one.
  */
 export function encodeComment(text = ''): string {
+  if (typeof text !== 'string') throw new TypeError(`A comment is a string, not ${typeof text}.`);
   return `${encodeLines(text === '' ? ':' : ': ', text)}\n`;
 }
 

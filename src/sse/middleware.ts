@@ -1,6 +1,7 @@
 import type { Middleware, ParameterizedContext } from 'koa';
 import { Audience } from './audience.js';
-import { EventStream, isClientAbort } from './event-stream.js';
+import { isClientAbort } from './client-abort.js';
+import { EventStream } from './event-stream.js';
 
 export interface SseOptions {
   /**
@@ -8,7 +9,9 @@ export interface SseOptions {
    * find out clients that vanished without a word. 0 sends none. Default: 15,000.
    */
   readonly heartbeatMs?: number;
-  /** Bytes held for a client that does not read. Default: 16 KiB. */
+  /**
+   * Bytes held for a client that does not read, beside the one write that went over them. Default: 16 KiB.
+   */
   readonly highWaterMark?: number;
 }
 
@@ -35,14 +38,12 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  * returns; one that awaits the end of the stream would keep Koa from ever starting it. `HEAD` is answered
  * here: what may refuse a request whatever its method, such as authorization, stands above.
  *
- * @throws {RangeError} if `heartbeatMs` is no interval a timer can keep.
+ * @throws {RangeError} if an option is no whole number in its range.
  */
-export function sse({ heartbeatMs = 15_000, ...streamOptions }: SseOptions = {}): SseMiddleware {
-  if (!Number.isInteger(heartbeatMs) || heartbeatMs < 0 || heartbeatMs > MAX_TIMER_MS) {
-    throw new RangeError(
-      `heartbeatMs is an integer from 0 to ${MAX_TIMER_MS}, not ${String(heartbeatMs)}.`,
-    );
-  }
+export function sse(options: SseOptions = {}): SseMiddleware {
+  const { heartbeatMs = 15_000, highWaterMark = 16 * 1024 } = options;
+  assertWholeNumber('heartbeatMs', heartbeatMs, MAX_TIMER_MS);
+  assertWholeNumber('highWaterMark', highWaterMark, Number.MAX_SAFE_INTEGER);
   const streams = new Audience();
   let heartbeat: NodeJS.Timeout | undefined;
 
@@ -68,10 +69,11 @@ export function sse({ heartbeatMs = 15_000, ...streamOptions }: SseOptions = {})
       return;
     }
 
-    const stream = new EventStream({ ...streamOptions, lastEventId: lastEventId(ctx) });
+    const stream = new EventStream({ highWaterMark, lastEventId: lastEventId(ctx) });
     ctx.eventStream = stream;
     ctx.body = stream;
-    ignoreClientAbort(ctx);
+    closeWithConnection(stream, ctx);
+    handleErrors(ctx);
     try {
       await next();
     } catch (error) {
@@ -81,6 +83,7 @@ export function sse({ heartbeatMs = 15_000, ...streamOptions }: SseOptions = {})
 
     if (ctx.body !== stream) {
       stream.destroy(); // The middleware below has answered with something else.
+      takeBackHeaders(ctx);
     } else if (ctx.writable) {
       register(stream);
       ctx.flushHeaders(); // Without it `open` would fire with the first event, whenever that is.
@@ -89,16 +92,27 @@ export function sse({ heartbeatMs = 15_000, ...streamOptions }: SseOptions = {})
   return Object.assign(middleware, { streams });
 }
 
+const HEADERS = {
+  'Content-Type': 'text/event-stream; charset=utf-8',
+  // no-transform keeps compressing proxies and middleware from holding frames back,
+  'Cache-Control': 'no-cache, no-transform',
+  // and this does the same for nginx.
+  'X-Accel-Buffering': 'no',
+};
+
 function setHeaders(ctx: ParameterizedContext): void {
-  ctx.set({
-    'Content-Type': 'text/event-stream; charset=utf-8',
-    // no-transform keeps compressing proxies and middleware from holding frames back,
-    'Cache-Control': 'no-cache, no-transform',
-    // and this does the same for nginx.
-    'X-Accel-Buffering': 'no',
-  });
-  // HTTP/2 has no such header; Node warns about it.
-  if (ctx.req.httpVersionMajor === 1) ctx.set('Connection', 'keep-alive');
+  ctx.set(HEADERS);
+  // HTTP/1.0 ends the body with the connection, and HTTP/2 has no such header: Node warns about it.
+  if (ctx.req.httpVersion === '1.1') ctx.set('Connection', 'keep-alive');
+}
+
+/** Takes back, where nobody has said otherwise, what says of an answer that it is an event stream. */
+function takeBackHeaders(ctx: ParameterizedContext): void {
+  for (const [name, value] of Object.entries(HEADERS)) {
+    if (ctx.response.get(name) === value) ctx.remove(name);
+  }
+  const { body } = ctx;
+  if (body != null) ctx.body = body; // Koa gives it the type that it would have had.
 }
 
 /**
@@ -112,12 +126,36 @@ function lastEventId(ctx: ParameterizedContext): string {
 }
 
 /**
- * Koa reports every body whose client left before its end as an application error, with a stack trace.
- * For an event stream there is no other end, so that report stops here; all others go on to the app.
+ * Koa closes the body with its response. A response that still waits for an earlier one on its connection
+ * (HTTP/1.1 pipelining) does not know of the connection's end, and neither would its stream.
  */
-function ignoreClientAbort(ctx: ParameterizedContext): void {
+function closeWithConnection(stream: EventStream, { req, res }: ParameterizedContext): void {
+  if (res.socket !== null || req.httpVersionMajor !== 1) return;
+  const { socket } = req;
+  const close = () => stream.destroy();
+  socket.setMaxListeners(0); // One for each request that waits, and gone with it.
+  socket.once('close', close);
+  stream.once('close', () => socket.off('close', close));
+  if (socket.destroyed) close();
+}
+
+/**
+ * Koa reports every body whose client left before its end as an application error, with a stack trace.
+ * For an event stream there is no other end, so that report stops here; all others go on to the app. One
+ * that comes too late for an answer ends the connection, or the client would wait on a stream that nobody
+ * writes to.
+ */
+function handleErrors(ctx: ParameterizedContext): void {
   const { onerror } = ctx;
   ctx.onerror = (error) => {
-    if (!isClientAbort(error)) onerror.call(ctx, error);
+    if (error == null || isClientAbort(error, ctx)) return;
+    onerror.call(ctx, error);
+    if (ctx.headerSent && !ctx.res.writableEnded) ctx.res.destroy();
   };
+}
+
+function assertWholeNumber(name: string, value: number, max: number): void {
+  if (!Number.isInteger(value) || value < 0 || value > max) {
+    throw new RangeError(`${name} is a whole number from 0 to ${max}, not ${String(value)}.`);
+  }
 }
