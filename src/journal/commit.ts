@@ -1,0 +1,118 @@
+/** What keepers that commit several appends at once have in common. */
+
+import { type Entry, type EntryRef, JournalError, type Position, type Update } from './journal.js';
+
+/** A call of `append` that waits for its commit. */
+export interface Append {
+  readonly updates: readonly Update[];
+  resolve(refs: readonly EntryRef[]): void;
+  reject(error: unknown): void;
+}
+
+/** What a commit is to append, and how each of its appends ends if it succeeds. */
+export interface Plan {
+  readonly entries: readonly Entry[];
+  readonly outcomes: readonly (readonly EntryRef[] | JournalError)[];
+}
+
+/**
+ * Gives the updates of a commit their places. Each append is taken whole or refused whole.
+ *
+ * @param held - the entry with an own id that is in the journal.
+ * @param positionAt - the position of the n-th entry of this commit.
+ */
+export function plan(
+  appends: readonly Append[],
+  held: (id: string) => Entry | undefined,
+  positionAt: (n: number) => Position,
+): Plan {
+  const entries: Entry[] = [];
+  const byOwnId = new Map<string, Entry>();
+
+  const place = (updates: readonly Update[]): readonly EntryRef[] | JournalError => {
+    const before = entries.length;
+    const refs: EntryRef[] = [];
+    for (const update of updates) {
+      const first =
+        update.id === undefined ? undefined : (byOwnId.get(update.id) ?? held(update.id));
+      if (first === undefined) {
+        const entry = toEntry(update, positionAt(entries.length));
+        entries.push(entry);
+        if (update.id !== undefined) byOwnId.set(update.id, entry);
+        refs.push(toRef(entry));
+      } else if (haveSameContent(first, update)) {
+        refs.push(toRef(first));
+      } else {
+        for (const { id } of entries.splice(before)) byOwnId.delete(id);
+        return new JournalError(
+          'ERR_ID_TAKEN',
+          `The id ${JSON.stringify(update.id)} is that of another update: give each update its own.`,
+        );
+      }
+    }
+    return refs;
+  };
+
+  const outcomes = appends.map(({ updates }) => place(updates));
+  return { entries, outcomes };
+}
+
+/** Ends appends whose commit has succeeded. */
+export function settle(appends: readonly Append[], { outcomes }: Plan): void {
+  appends.forEach((append, index) => {
+    const outcome = outcomes[index] as Plan['outcomes'][number];
+    if (outcome instanceof JournalError) append.reject(outcome);
+    else append.resolve(outcome);
+  });
+}
+
+/** Those who follow a journal. */
+export class Followers {
+  readonly #listeners = new Set<(entries: readonly Entry[]) => void>();
+
+  add(listener: (entries: readonly Entry[]) => void): () => void {
+    // Wrapped, so that a function that follows twice is called twice and stops one at a time.
+    const own = (entries: readonly Entry[]): void => listener(entries);
+    this.#listeners.add(own);
+    return () => this.#listeners.delete(own);
+  }
+
+  tell(entries: readonly Entry[]): void {
+    if (entries.length === 0) return;
+    // A copy: who begins to follow in here follows what comes next.
+    for (const listener of [...this.#listeners]) listener(entries);
+  }
+
+  clear(): void {
+    this.#listeners.clear();
+  }
+}
+
+export function toRef({ id, position }: EntryRef): EntryRef {
+  return { id, position };
+}
+
+/** How often to look for updates that have become too old: late by a tenth of their age, or a second. */
+export function ageCheckMs(maxAgeMs: number): number {
+  return Math.min(Math.max(Math.floor(maxAgeMs / 10), 1), 1000);
+}
+
+export function closedError(): JournalError {
+  return new JournalError('ERR_JOURNAL_CLOSED', 'The journal has been closed.');
+}
+
+function toEntry(update: Update, position: Position): Entry {
+  const { id = position, topics, data, type, retry, private: isPrivate } = update;
+  return { id, position, topics, data, type, retry, private: isPrivate };
+}
+
+function haveSameContent(a: Update, b: Update): boolean {
+  return (
+    a.data === b.data &&
+    a.type === b.type &&
+    a.retry === b.retry &&
+    a.private === b.private &&
+    a.topics.length === b.topics.length &&
+    a.topics.every((topic, index) => topic === b.topics[index])
+  );
+}

@@ -1,0 +1,163 @@
+/**
+ * The contract of a journal: the ordered record of updates that publishing appends to and everything else
+ * reads from. Its keepers know no HTTP and no SSE.
+ *
+ * A journal may be appended to by other processes as well; what they append is followed and read like this
+ * process's own.
+ */
+
+/** What a publisher publishes. Its text is well-formed Unicode; nobody changes it once it is handed over. */
+export interface Update {
+  /** The names it is published under, the canonical one first; no topic twice; each 1 to 1,024 bytes of UTF-8. */
+  readonly topics: readonly string[];
+  readonly data: string;
+  /** The SSE event name. */
+  readonly type?: string | undefined;
+  /** Milliseconds until a client reconnects. */
+  readonly retry?: number | undefined;
+  /** Only for subscribers with a grant for one of its topics. */
+  readonly private: boolean;
+  /**
+   * The publisher's own id, 1 to 256 bytes of UTF-8 and never of the form of a position. Without one the
+   * journal gives it its position.
+   */
+  readonly id?: string | undefined;
+}
+
+/**
+ * Where an entry stands: `<epoch>-<sequence>`, two integers without leading zeros. The epoch, in milliseconds
+ * since 1970, never decreases and the sequence increases within it, so positions are ordered and never reused, restarts
+ * included. Compare with {@link comparePositions}.
+ */
+export type Position = string;
+
+/** An update that is in the journal. Immutable, and shared by all who read it. */
+export interface Entry extends Update {
+  readonly id: string;
+  readonly position: Position;
+}
+
+/** Names one entry both ways. */
+export type EntryRef = Pick<Entry, 'id' | 'position'>;
+
+export interface ReadRange {
+  /** Entries after this one; from the oldest held without it. It need not be held itself. */
+  readonly after?: Position | undefined;
+  /** No entries after this one. */
+  readonly through?: Position | undefined;
+  /**
+   * Only entries with at least one of these topics, each entry once. The cost is in proportion to the
+   * entries of these topics, not to the length of the journal.
+   */
+  readonly topics?: readonly string[] | undefined;
+  /** At most so many entries… */
+  readonly maxEntries: number;
+  /** …and no more once their data has this many UTF-16 units; at least one is always returned. */
+  readonly maxLength: number;
+}
+
+export interface ReadResult {
+  /** In order of position. Empty only if the range holds no more. */
+  readonly entries: readonly Entry[];
+  /** Entries after `after` have been trimmed away: the reader has missed updates (of any topic). */
+  readonly trimmed: boolean;
+}
+
+/**
+ * Where an id stands: at a position that can be read on from, or not in the journal, and why. `trimmed` is
+ * told of ids that are positions, which show their age; a publisher's own id is forgotten with its entry.
+ */
+export type Location =
+  | { readonly found: true; readonly position: Position }
+  | { readonly found: false; readonly reason: 'trimmed' | 'unknown' };
+
+export interface Journal {
+  /**
+   * Appends updates, all or none, next to each other and in their order, and resolves with where they
+   * stand once they are durable as configured. Concurrent calls share a commit. An update whose own id is
+   * held already, with the same content, is not appended again: its ref is that of the first. Held is what
+   * has not been trimmed, what shares the commit, and what stands earlier in the same call.
+   *
+   * @throws {JournalError} ERR_ID_TAKEN: an own id is held with other content; nothing was appended.
+   *   ERR_JOURNAL_UNAVAILABLE: it could not be made durable; nothing was appended. ERR_JOURNAL_CLOSED.
+   */
+  append(updates: readonly Update[]): Promise<readonly EntryRef[]>;
+
+  /**
+   * Calls back with every entry that becomes durable from now on, in order of position, each once, before
+   * the `append` of it resolves. What a listener appends follows in a later call. It does not throw.
+   *
+   * @returns a function that stops it.
+   * @throws {JournalError} ERR_JOURNAL_CLOSED.
+   */
+  follow(listener: (entries: readonly Entry[]) => void): () => void;
+
+  /** Reads entries of a range, in order. Call again with `after` the last one's position for more. */
+  read(range: ReadRange): Promise<ReadResult>;
+
+  /**
+   * Finds the position of an id. A position is found as well, also that of an entry with its publisher's
+   * own id. So is what was the last to be trimmed: nothing after it is missing.
+   */
+  locate(id: string): Promise<Location>;
+
+  /** All topics of the entries held, in no order. */
+  topics(): Promise<readonly string[]>;
+
+  /** The newest entries held of a topic, at most so many, in order of position. */
+  newest(topic: string, count: number): Promise<readonly Entry[]>;
+
+  /** The oldest and the newest entry held; both undefined if there is none. */
+  bounds(): Promise<{ readonly oldest: EntryRef | undefined; readonly head: EntryRef | undefined }>;
+
+  /** Resolves if the journal can be appended to. @throws {JournalError} ERR_JOURNAL_UNAVAILABLE. */
+  ping(): Promise<void>;
+
+  /**
+   * Finishes the appends under way and lets go of everything; later calls throw ERR_JOURNAL_CLOSED, except
+   * that closing again waits for the same end.
+   */
+  close(): Promise<void>;
+}
+
+/** What a journal keeps. It trims its oldest entries beyond either limit, in small steps. */
+export interface Retention {
+  /** At most so many updates. */
+  readonly maxUpdates: number;
+  /** No update older than this; 0 keeps them whatever their age. */
+  readonly maxAgeMs: number;
+}
+
+export type JournalErrorCode =
+  | 'ERR_JOURNAL_OPEN'
+  | 'ERR_JOURNAL_UNAVAILABLE'
+  | 'ERR_JOURNAL_CLOSED'
+  | 'ERR_ID_TAKEN';
+
+export class JournalError extends Error {
+  readonly code: JournalErrorCode;
+
+  constructor(code: JournalErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'JournalError';
+    this.code = code;
+  }
+}
+
+/** Orders two positions: negative if `a` is before `b`, 0 if they are the same, positive if after. */
+export function comparePositions(a: Position, b: Position): number {
+  const [aEpoch, aSequence] = parsePosition(a);
+  const [bEpoch, bSequence] = parsePosition(b);
+  return aEpoch - bEpoch || aSequence - bSequence;
+}
+
+/** Whether a text has the form of a position, which no publisher's own id may have. */
+export function isPosition(text: string): boolean {
+  return /^[1-9]\d{12,15}-(0|[1-9]\d{0,15})$/.test(text);
+}
+
+/** The two numbers of a position. */
+export function parsePosition(position: Position): [epoch: number, sequence: number] {
+  const dash = position.indexOf('-');
+  return [Number(position.slice(0, dash)), Number(position.slice(dash + 1))];
+}

@@ -1,0 +1,246 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, open as openFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { type Database, open as openLmdb, type RootDatabase } from 'lmdb';
+import { JournalError } from './journal.js';
+import { OwnedError, own } from './owner.js';
+
+/** A position as a key: LMDB orders it as its numbers. */
+export type Place = [epoch: number, sequence: number];
+
+/** An entry as a value; its place is its key. */
+export type StoredEntry = [
+  appendedAt: number,
+  topics: readonly string[],
+  data: string,
+  isPrivate: boolean,
+  type: string | null,
+  retry: number | null,
+  ownId: string | null,
+];
+
+export interface Databases {
+  readonly root: RootDatabase;
+  readonly entries: Database<StoredEntry, Place>;
+  /** The places of each topic's entries: one key with many values, in order. */
+  readonly topics: Database<Place, Buffer>;
+  /** The places of publishers' own ids. */
+  readonly ids: Database<Place, Buffer>;
+  /** The epochs that positions have been given in. */
+  readonly epochs: Database<true, number>;
+  /** `format`; `trimmed`: the ref of the last entry that was trimmed; `pinged`. */
+  readonly facts: Database<unknown, string>;
+}
+
+/**
+ * Opens the databases of a journal in a directory, which is this process's until `release` is called.
+ *
+ * LMDB trusts its files: one that is not whole, or not its own, ends the process. So all that can be wrong
+ * with them is looked for before it sees them.
+ *
+ * @throws {JournalError} ERR_JOURNAL_OPEN, with what is wrong and what to do.
+ */
+export async function openFiles(
+  path: string,
+  sync: 'disk' | 'os',
+): Promise<{ databases: Databases; release: () => Promise<void> }> {
+  await makeDirectory(path);
+  const release = await takeOwnership(path);
+  let root: RootDatabase | undefined;
+  try {
+    await assertReadable(path);
+    root = openRoot(path, sync);
+    await assertWhole(root, path);
+    const databases = openDatabases(root, path);
+    if (sync === 'disk') await syncDirectory(path);
+    return { databases, release };
+  } catch (error) {
+    await root?.close();
+    await release();
+    if (error instanceof JournalError) throw error;
+    throw openError(path, `cannot be opened: ${messageOf(error)}`, 'restore or remove it', error);
+  }
+}
+
+/** Marks a database as a journal whose entries are stored as they are here. */
+const FORMAT = 'koa-sse-hub journal 1';
+const FACTS = 'koa-sse-hub';
+
+const FILE = 'data.mdb';
+const LOCK_FILE = 'lock.mdb';
+/** What LMDB's files begin with, behind the header of the page: its mark and the version of its format. */
+const MAGIC = Buffer.from([0xde, 0xc0, 0xef, 0xbe, 2, 0]);
+const MAX_PAGE_BYTES = 64 * 1024;
+/** Far more than one transaction leaves unwritten, and less than is missing when a copy was broken off. */
+const MAX_UNWRITTEN_BYTES = 1024 * 1024;
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' || code === 'ENOTDIR') {
+      throw openError(path, 'is not a directory', 'remove the file that is in its way', error);
+    }
+    throw openError(
+      path,
+      `cannot be made a directory: ${messageOf(error)}`,
+      'make it, and let this user write there',
+      error,
+    );
+  }
+}
+
+async function takeOwnership(path: string): Promise<() => Promise<void>> {
+  try {
+    return await own(path);
+  } catch (error) {
+    if (error instanceof OwnedError) {
+      throw openError(path, 'is in use by another process or journal', 'stop that', error);
+    }
+    throw openError(
+      path,
+      `cannot be written: ${messageOf(error)}`,
+      'let this user write there and to all that is in it',
+      error,
+    );
+  }
+}
+
+function openRoot(path: string, sync: 'disk' | 'os'): RootDatabase {
+  return openLmdb({
+    path,
+    noSubdir: false,
+    noSync: sync === 'os',
+    // Otherwise a write resolves when it can be read, before it is on the disk.
+    overlappingSync: false,
+    // Otherwise a commit that fails also rejects a promise that nobody has in hand.
+    eventTurnBatching: false,
+  });
+}
+
+/** @throws {JournalError} LMDB would end the process instead of refusing the file. */
+async function assertReadable(path: string): Promise<void> {
+  await readHead(path, LOCK_FILE);
+  const head = await readHead(path, FILE);
+  if (head.length === 0) return assertRoom(path); // New, or its maker was killed before it wrote.
+  const offset = head.subarray(0, 64).indexOf(MAGIC);
+  // Each of the first two pages has it, at the same place. The size of a page is a power of two.
+  for (let pageBytes = 256; offset !== -1 && pageBytes <= MAX_PAGE_BYTES; pageBytes *= 2) {
+    if (head.subarray(pageBytes + offset).indexOf(MAGIC) === 0) return;
+  }
+  throw openError(path, `is damaged, or its ${FILE} is something else`, 'restore or remove it');
+}
+
+/** LMDB maps the files that it makes; a write into a map for which there is no room ends the process. */
+async function assertRoom(path: string): Promise<void> {
+  const probe = join(path, randomUUID());
+  try {
+    await writeFile(probe, Buffer.alloc(128 * 1024), { flush: true });
+  } catch (error) {
+    throw openError(path, `cannot be made: ${messageOf(error)}`, 'make room on its disk', error);
+  } finally {
+    await rm(probe, { force: true });
+  }
+}
+
+async function readHead(path: string, name: string): Promise<Buffer> {
+  try {
+    const file = await openFile(join(path, name), 'r+');
+    try {
+      const head = Buffer.alloc(2 * MAX_PAGE_BYTES);
+      return head.subarray(0, (await file.read(head, 0, head.length, 0)).bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
+    throw openError(
+      path,
+      `cannot be read and written: ${messageOf(error)}`,
+      `let this user read and write its ${name}`,
+      error,
+    );
+  }
+}
+
+/**
+ * LMDB maps the file into memory, where looking at what is beyond its end would end the process.
+ *
+ * @throws {JournalError} the file has been cut off.
+ */
+async function assertWhole(root: RootDatabase, path: string): Promise<void> {
+  const { lastPageNumber, root: page } = statsOf(root);
+  const file = join(path, FILE);
+  const length = (lastPageNumber + 1) * page.pageSize;
+  const missing = length - (await stat(file)).size;
+  if (missing <= 0) return;
+  if (missing > MAX_UNWRITTEN_BYTES) {
+    throw openError(path, `is damaged: ${missing} bytes are missing`, 'restore or remove it');
+  }
+  // Pages that were taken and let go in one transaction are never written, and may be the last ones.
+  await truncate(file, length);
+}
+
+function openDatabases(root: RootDatabase, path: string): Databases {
+  const names = [...root.getKeys()].map(String);
+  const isForeign = names.length > 0 && !names.includes(FACTS);
+  if (isForeign) throw notOurs(path);
+  const facts = root.openDB<unknown, string>({ name: FACTS });
+  const isNew = [...facts.getKeys({ limit: 1 })].length === 0;
+  if (isNew) facts.putSync('format', FORMAT);
+  else if (facts.get('format') !== FORMAT) throw notOurs(path);
+
+  const byText = { keyEncoding: 'binary', encoding: 'ordered-binary' } as const;
+  return {
+    root,
+    facts,
+    entries: root.openDB<StoredEntry, Place>({ name: 'entries' }),
+    topics: root.openDB<Place, Buffer>({ name: 'topics', dupSort: true, ...byText }),
+    ids: root.openDB<Place, Buffer>({ name: 'ids', ...byText }),
+    epochs: root.openDB<true, number>({ name: 'epochs' }),
+  };
+}
+
+/** The part of LMDB's statistics that is used here; its types leave it open. */
+interface Stats {
+  readonly entryCount: number;
+  readonly lastPageNumber: number;
+  readonly root: { readonly pageSize: number };
+}
+
+export function statsOf(database: Database): Stats {
+  return database.getStats() as Stats;
+}
+
+function notOurs(path: string): JournalError {
+  return openError(
+    path,
+    `is no journal of this version: it lacks the mark "${FORMAT}"`,
+    'leave it to what made it',
+  );
+}
+
+/** A file is on the disk when its own pages are and when its directory, which names it, is. */
+async function syncDirectory(path: string): Promise<void> {
+  for (const directory of [path, dirname(path)]) {
+    const handle = await openFile(directory);
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+function openError(path: string, what: string, remedy: string, cause?: unknown): JournalError {
+  return new JournalError(
+    'ERR_JOURNAL_OPEN',
+    `The journal ${path} ${what}; ${remedy}, or name another directory.`,
+    { cause },
+  );
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,438 @@
+import { resolve } from 'node:path';
+import {
+  type Append,
+  ageCheckMs,
+  closedError,
+  Followers,
+  type Plan,
+  plan,
+  settle,
+  toRef,
+} from './commit.js';
+import {
+  comparePositions,
+  type Entry,
+  type EntryRef,
+  isPosition,
+  type Journal,
+  JournalError,
+  type Location,
+  type Position,
+  parsePosition,
+  type ReadRange,
+  type ReadResult,
+  type Retention,
+  type Update,
+} from './journal.js';
+import {
+  type Databases,
+  messageOf,
+  openFiles,
+  type Place,
+  type StoredEntry,
+  statsOf,
+} from './lmdb-files.js';
+import { mergeDistinct, takeWithin } from './select.js';
+
+export interface LmdbJournalOptions extends Retention {
+  /** A directory, which is made if there is none. It belongs to the journal alone. */
+  readonly path: string;
+  /**
+   * When an append is durable: once it is on the `disk`, which outlives a loss of power; or once the `os`
+   * has it, which outlives a kill of the process only. After a loss of power, a journal that was left to
+   * the `os` may not open again.
+   */
+  readonly sync: 'disk' | 'os';
+}
+
+/**
+ * Opens a journal in a directory of this machine. One process has it at a time.
+ *
+ * @throws {JournalError} ERR_JOURNAL_OPEN.
+ */
+export async function openLmdbJournal(options: LmdbJournalOptions): Promise<Journal> {
+  const { databases, release } = await openFiles(resolve(options.path), options.sync);
+  return new LmdbJournal(databases, options, release);
+}
+
+/**
+ * A commit takes so many waiting updates, or so many UTF-16 units of their data, and leaves the rest to the
+ * next: preparing it occupies the event loop for some milliseconds.
+ */
+const MAX_COMMIT_UPDATES = 1000;
+const MAX_COMMIT_LENGTH = 4 * 1024 * 1024;
+
+/**
+ * Each commit trims as many updates as it appends, and up to so many more. However much there is to trim,
+ * an append waits no longer than for this.
+ */
+const TRIM_STEP = 256;
+
+/** LMDB's keys have at most 1,978 bytes; no topic or id comes near. */
+const MAX_KEY_BYTES = 1024;
+
+class LmdbJournal implements Journal {
+  readonly #databases: Databases;
+  readonly #retention: Retention;
+  readonly #release: () => Promise<void>;
+  readonly #epoch: number;
+  #nextSequence = 1;
+  #length: number;
+  #epochIsStored = false;
+  readonly #followers = new Followers();
+  #waiting: Append[] = [];
+  #pings: Append[] = [];
+  #running: Promise<void> | undefined;
+  /** There is more to trim than the last commit did. */
+  #isBehind = false;
+  /** See {@link LmdbJournal.#fatalError}. */
+  #failure: unknown;
+  #closing: Promise<void> | undefined;
+  readonly #ageCheck: NodeJS.Timeout | undefined;
+
+  constructor(databases: Databases, retention: Retention, release: () => Promise<void>) {
+    this.#databases = databases;
+    this.#retention = retention;
+    this.#release = release;
+    this.#length = statsOf(databases.entries).entryCount;
+    // Later than all before, also when the clock has been set back.
+    const [newest = 0] = databases.epochs.getKeys({ reverse: true, limit: 1 });
+    this.#epoch = Math.max(Date.now(), newest + 1);
+    if (retention.maxAgeMs > 0) {
+      this.#ageCheck = setInterval(() => this.#wake(), ageCheckMs(retention.maxAgeMs)).unref();
+    }
+    // The retention may be less than that of the last run.
+    this.#wake();
+  }
+
+  append(updates: readonly Update[]): Promise<readonly EntryRef[]> {
+    if (!updates.every(hasKeys)) {
+      // Now, for in the midst of a commit it would be too late.
+      return Promise.reject(new RangeError(`Topics and ids have 1 to ${MAX_KEY_BYTES} bytes.`));
+    }
+    return this.#enqueue(this.#waiting, updates);
+  }
+
+  async ping(): Promise<void> {
+    await this.#enqueue(this.#pings, []);
+  }
+
+  follow(listener: (entries: readonly Entry[]) => void): () => void {
+    if (this.#closing) throw closedError();
+    return this.#followers.add(listener);
+  }
+
+  async read(range: ReadRange): Promise<ReadResult> {
+    return this.#look(({ facts }) => {
+      const { after } = range;
+      const trimmed = facts.get('trimmed') as EntryRef | undefined;
+      return {
+        entries: takeWithin(range, this.#entriesOf(range)),
+        trimmed:
+          after !== undefined &&
+          trimmed !== undefined &&
+          comparePositions(after, trimmed.position) < 0,
+      };
+    });
+  }
+
+  async locate(id: string): Promise<Location> {
+    return this.#look(({ entries, epochs, facts }) => {
+      const held = this.#placeOfOwnId(id);
+      if (held) return { found: true, position: toPosition(held) };
+      const trimmed = facts.get('trimmed') as EntryRef | undefined;
+      if (trimmed && (id === trimmed.id || id === trimmed.position)) {
+        return { found: true, position: trimmed.position };
+      }
+      if (!isPosition(id)) return { found: false, reason: 'unknown' };
+
+      const place = parsePosition(id);
+      if (entries.doesExist(place)) return { found: true, position: id };
+      const isPast = trimmed !== undefined && comparePositions(id, trimmed.position) < 0;
+      const isOurs = epochs.doesExist(place[0]) && place[1] > 0;
+      return { found: false, reason: isPast && isOurs ? 'trimmed' : 'unknown' };
+    });
+  }
+
+  async topics(): Promise<readonly string[]> {
+    return this.#look(({ topics }) => [...topics.getKeys()].map(String));
+  }
+
+  async newest(topic: string, count: number): Promise<readonly Entry[]> {
+    return this.#look(() => this.#newest(topic, count));
+  }
+
+  async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {
+    return this.#look(({ entries }) => {
+      const [oldest] = entries.getRange({ limit: 1 });
+      const [head] = entries.getRange({ limit: 1, reverse: true });
+      return {
+        oldest: oldest && toRef(toEntry(oldest.key, oldest.value)),
+        head: head && toRef(toEntry(head.key, head.value)),
+      };
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#ageCheck);
+    await this.#running;
+    this.#followers.clear();
+    await this.#databases.root.close();
+    await this.#release();
+  }
+
+  #enqueue(queue: Append[], updates: readonly Update[]): Promise<readonly EntryRef[]> {
+    if (this.#closing) return Promise.reject(closedError());
+    return new Promise((resolve, reject) => {
+      queue.push({ updates, resolve, reject });
+      this.#wake();
+    });
+  }
+
+  #wake(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Commits as long as there is something to commit; while one commit is written the next one gathers. */
+  async #run(): Promise<void> {
+    await undefined; // Whatever is appended in this turn shares the first commit.
+    do {
+      await this.#commit();
+    } while (
+      this.#waiting.length > 0 ||
+      this.#pings.length > 0 ||
+      (this.#isBehind && !this.#closing)
+    );
+    this.#running = undefined;
+  }
+
+  async #commit(): Promise<void> {
+    const appends = this.#takeWaiting();
+    const pings = this.#pings.splice(0);
+    let planned: Plan;
+    try {
+      if (this.#failure) throw this.#failure;
+      planned = plan(
+        appends,
+        (id) => this.#heldWithOwnId(id),
+        (n) => toPosition([this.#epoch, this.#nextSequence + n]),
+      );
+      const trimStep = planned.entries.length + TRIM_STEP;
+      const outdated = this.#outdated(planned.entries.length, trimStep);
+      if (planned.entries.length + outdated.length + pings.length > 0) {
+        await this.#write(planned.entries, outdated, pings.length > 0);
+      }
+      this.#isBehind = outdated.length === trimStep || this.#length > this.#retention.maxUpdates;
+    } catch (error) {
+      // Trimming goes on with the next append or check of ages: a full disk is not to be tried in a loop.
+      this.#isBehind = false;
+      const unavailable = this.#unavailable(error);
+      for (const append of [...appends, ...pings]) append.reject(unavailable);
+      return;
+    }
+    this.#nextSequence += planned.entries.length;
+    this.#followers.tell(planned.entries);
+    settle(appends, planned);
+    for (const ping of pings) ping.resolve([]);
+  }
+
+  #takeWaiting(): Append[] {
+    let updates = 0;
+    let length = 0;
+    let count = 0;
+    for (const append of this.#waiting) {
+      updates += append.updates.length;
+      for (const { data } of append.updates) length += data.length;
+      // The first is taken whatever its size, for it cannot be divided.
+      if (count > 0 && (updates > MAX_COMMIT_UPDATES || length > MAX_COMMIT_LENGTH)) break;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  /** The oldest entries that are beyond the retention once so many have been appended. */
+  #outdated(appended: number, maxEntries: number): KeyedEntry[] {
+    const { maxUpdates, maxAgeMs } = this.#retention;
+    const excess = this.#length + appended - maxUpdates;
+    if (excess <= 0 && maxAgeMs === 0) return [];
+    const appendedBefore = maxAgeMs === 0 ? Number.NEGATIVE_INFINITY : Date.now() - maxAgeMs;
+    const outdated: KeyedEntry[] = [];
+    for (const { key, value } of this.#databases.entries.getRange({ limit: maxEntries })) {
+      if (outdated.length >= excess && value[0] >= appendedBefore) break;
+      outdated.push({ key, value });
+    }
+    return outdated;
+  }
+
+  /** Writes one transaction, and resolves when it is durable as configured. */
+  async #write(added: readonly Entry[], outdated: readonly KeyedEntry[], isPinged: boolean) {
+    const { root, entries, topics, ids, epochs, facts } = this.#databases;
+    const appendedAt = Date.now();
+    const written = root.batch(() => {
+      // Nothing in here may throw: what had been put until then would be committed.
+      for (const entry of added) {
+        const place = parsePosition(entry.position);
+        entries.put(place, toStored(entry, appendedAt));
+        for (const topic of entry.topics) topics.put(Buffer.from(topic), place);
+        if (entry.id !== entry.position) ids.put(Buffer.from(entry.id), place);
+      }
+      if (added.length > 0 && !this.#epochIsStored) epochs.put(this.#epoch, true);
+      for (const { key, value } of outdated) {
+        const { id, position, topics: itsTopics } = toEntry(key, value);
+        entries.remove(key);
+        for (const topic of itsTopics) topics.remove(Buffer.from(topic), key);
+        if (id !== position) ids.remove(Buffer.from(id));
+      }
+      const last = outdated.at(-1);
+      if (last) facts.put('trimmed', toRef(toEntry(last.key, last.value)));
+      if (isPinged) facts.put('pinged', appendedAt);
+    });
+    try {
+      await written;
+    } catch (error) {
+      this.#failure = this.#fatalError();
+      throw await causeOf(error);
+    }
+    this.#epochIsStored ||= added.length > 0;
+    this.#length += added.length - outdated.length;
+  }
+
+  /**
+   * Why LMDB will do nothing more, if it has had an error after which it refuses everything. It refuses a
+   * new snapshot then, and says so; a further write it would never answer.
+   */
+  #fatalError(): unknown {
+    const { root, facts } = this.#databases;
+    try {
+      root.resetReadTxn();
+      facts.get('format');
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  #unavailable(error: unknown): JournalError {
+    const remedy = this.#failure
+      ? 'Restart this process once its disk works.'
+      : 'See that its disk has room and works.';
+    return new JournalError(
+      'ERR_JOURNAL_UNAVAILABLE',
+      `The journal cannot be written: ${messageOf(error)}. ${remedy}`,
+      { cause: error },
+    );
+  }
+
+  #entriesOf({ after, through, topics }: ReadRange): Iterable<Entry> {
+    const databases = this.#databases;
+    const range = {
+      ...(after === undefined ? {} : { start: placeAfter(after) }),
+      ...(through === undefined ? {} : { end: placeAfter(through) }),
+    };
+    if (topics === undefined) {
+      return databases.entries.getRange(range).map(({ key, value }) => toEntry(key, value));
+    }
+    const keys = topics.map(toKey).filter((key) => key !== undefined);
+    const sources = keys.map((key) => databases.topics.getValues(key, range));
+    return entriesAt(databases, mergeDistinct(sources, comparePlaces));
+  }
+
+  #newest(topic: string, count: number): Entry[] {
+    const key = toKey(topic);
+    if (!key || count === 0) return [];
+    const places = this.#databases.topics.getValues(key, { reverse: true, limit: count });
+    return [...entriesAt(this.#databases, [...places].reverse())];
+  }
+
+  #placeOfOwnId(id: string): Place | undefined {
+    const key = toKey(id);
+    return key && this.#databases.ids.get(key);
+  }
+
+  #heldWithOwnId(id: string): Entry | undefined {
+    const place = this.#placeOfOwnId(id);
+    return place && toEntry(place, this.#databases.entries.get(place) as StoredEntry);
+  }
+
+  /** Reads in one snapshot: LMDB keeps the one it has begun with until the end of this turn. */
+  #look<T>(reader: (databases: Databases) => T): T {
+    if (this.#closing) throw closedError();
+    try {
+      return reader(this.#databases);
+    } catch (error) {
+      throw new JournalError(
+        'ERR_JOURNAL_UNAVAILABLE',
+        `The journal cannot be read: ${messageOf(error)}. See that its disk works.`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+interface KeyedEntry {
+  readonly key: Place;
+  readonly value: StoredEntry;
+}
+
+function* entriesAt({ entries }: Databases, places: Iterable<Place>): Generator<Entry> {
+  for (const place of places) yield toEntry(place, entries.get(place) as StoredEntry);
+}
+
+function toStored(entry: Entry, appendedAt: number): StoredEntry {
+  const { id, position, topics, data, type = null, retry = null } = entry;
+  const ownId = id === position ? null : id;
+  return [appendedAt, topics, data, entry.private, type, retry, ownId];
+}
+
+function toEntry(
+  place: Place,
+  [, topics, data, isPrivate, type, retry, ownId]: StoredEntry,
+): Entry {
+  const position = toPosition(place);
+  return {
+    id: ownId ?? position,
+    position,
+    topics,
+    data,
+    type: type ?? undefined,
+    retry: retry ?? undefined,
+    private: isPrivate,
+  };
+}
+
+function toPosition([epoch, sequence]: Place): Position {
+  return `${epoch}-${sequence}`;
+}
+
+function placeAfter(position: Position): Place {
+  const [epoch, sequence] = parsePosition(position);
+  return [epoch, sequence + 1];
+}
+
+function comparePlaces(a: Place, b: Place): number {
+  return a[0] - b[0] || a[1] - b[1];
+}
+
+function hasKeys({ topics, id }: Update): boolean {
+  return topics.every(isKey) && (id === undefined || isKey(id));
+}
+
+function isKey(text: string): boolean {
+  return text !== '' && Buffer.byteLength(text) <= MAX_KEY_BYTES;
+}
+
+/** A topic or an id as a key, if it can be one: clients may ask for anything. */
+function toKey(text: string): Buffer | undefined {
+  return isKey(text) ? Buffer.from(text) : undefined;
+}
+
+/** LMDB's error says only that the commit has failed, and carries a promise which is rejected with why. */
+async function causeOf(error: unknown): Promise<unknown> {
+  const { commitError } = error as { commitError?: Promise<never> };
+  return commitError?.catch((cause: unknown) => cause) ?? error;
+}

@@ -1,0 +1,48 @@
+/** What the reads of keepers have in common. */
+
+import type { Entry, ReadRange } from './journal.js';
+
+/** Takes entries as far as the range's maxima go. */
+export function takeWithin(
+  { maxEntries, maxLength }: Pick<ReadRange, 'maxEntries' | 'maxLength'>,
+  entries: Iterable<Entry>,
+): Entry[] {
+  const taken: Entry[] = [];
+  let length = 0;
+  for (const entry of entries) {
+    taken.push(entry);
+    length += entry.data.length;
+    if (taken.length >= maxEntries || length >= maxLength) break;
+  }
+  return taken;
+}
+
+/** Merges ordered sources lazily into one order, and gives what several of them have once. */
+export function* mergeDistinct<T>(
+  sources: readonly Iterable<T>[],
+  compare: (a: T, b: T) => number,
+): Generator<T> {
+  const iterators = sources.map((source) => source[Symbol.iterator]());
+  try {
+    const heads = iterators.map((iterator) => iterator.next());
+    for (;;) {
+      // A look at each source: for the tens of topics of a subscription quicker than a heap.
+      let least: T | undefined;
+      for (const head of heads) {
+        if (!head.done && (least === undefined || compare(head.value, least) < 0)) {
+          least = head.value;
+        }
+      }
+      if (least === undefined) return;
+      yield least;
+      for (const [index, head] of heads.entries()) {
+        if (!head.done && compare(head.value, least) === 0) {
+          heads[index] = (iterators[index] as Iterator<T>).next();
+        }
+      }
+    }
+  } finally {
+    // Left early, as by a reader with enough: the sources may hold cursors open.
+    for (const iterator of iterators) iterator.return?.();
+  }
+}
