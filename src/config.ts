@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parseDuration } from './duration.js';
 
 /** A setting that the process cannot start with. Its message names the setting and what is allowed. */
 export class ConfigError extends Error {
@@ -17,6 +18,31 @@ const schema = z.object({
   HEARTBEAT_MS: wholeNumber(0, 2 ** 31 - 1).default(15_000),
   /** The largest request body, in bytes. */
   MAX_BODY_BYTES: wholeNumber(1, 2 ** 30).default(1024 * 1024),
+
+  /** Where updates are kept: `memory:`, or `lmdb:` and a directory. */
+  JOURNAL: z.string().default('lmdb:./data'),
+  /** A publish is answered when its update is on `disk`, or handed to the operating system (`os`). */
+  JOURNAL_SYNC: oneOf('disk', 'os').default('disk'),
+  /** How many updates are kept, and for how many milliseconds; 0 is without an end. */
+  JOURNAL_MAX_UPDATES: wholeNumber(1, 2 ** 48).default(1_000_000),
+  JOURNAL_MAX_AGE: duration().default(0),
+  /** Bytes of the most recent updates to hold in memory. */
+  WINDOW_MAX_BYTES: wholeNumber(0, 2 ** 40).default(64 * 1024 * 1024),
+  /** What becomes of a client that does not read: its cursor waits for it, or it is cut off. */
+  SLOW_CLIENTS: oneOf('catch-up', 'disconnect').default('catch-up'),
+
+  /** What tokens are verified with; see auth/keys.ts. */
+  JWT_KEY: z.string().optional(),
+  PUBLISHER_JWT_KEY: z.string().optional(),
+  SUBSCRIBER_JWT_KEY: z.string().optional(),
+  JWKS_URL: z.string().optional(),
+  JWT_ALGORITHMS: z.string().optional(),
+  /** Whether clients without a token may subscribe, to public updates. */
+  ANONYMOUS: flag().default(true),
+  /** Whether active subscriptions are published and can be read. */
+  SUBSCRIPTIONS: flag().default(false),
+  /** `production` refuses what is for a first try only. */
+  NODE_ENV: z.string().default('development'),
 });
 
 /**
@@ -32,6 +58,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       result.error.issues
         .map(({ path, message }) => {
           const name = path.join('.');
+          // Keys are secrets, and any text is one: nothing is wrong with those, so none is printed here.
           return `${name} ${message}, not ${JSON.stringify(env[name])}`;
         })
         .join('; '),
@@ -53,6 +80,24 @@ function wholeNumber(min: number, max: number) {
       error: `must be a whole number from ${min} to ${max}`,
     })
     .transform(Number);
+}
+
+function oneOf<const Values extends readonly [string, ...string[]]>(...values: Values) {
+  return z.enum(values, { error: `must be ${values.join(' or ')}` });
+}
+
+function flag() {
+  return oneOf('true', 'false').transform((text) => text === 'true');
+}
+
+/** Milliseconds, from a text like `90s` or `7d`; 0 needs no unit. */
+function duration() {
+  return z
+    .string()
+    .refine((text) => parseDuration(text) !== undefined, {
+      error: 'must be 0 or a duration like 90s, 15m, 24h or 7d',
+    })
+    .transform((text) => parseDuration(text) as number);
 }
 
 function parseOrigins(text: string, context: z.RefinementCtx): '*' | ReadonlySet<string> {

@@ -5,6 +5,15 @@ describe('the settings', () => {
   test('have defaults that serve http://localhost:3000 to any origin', () => {
     const config = readConfig({});
     expect(config).toEqual({
+      ANONYMOUS: true,
+      JOURNAL: 'lmdb:./data',
+      JOURNAL_MAX_AGE: 0,
+      JOURNAL_MAX_UPDATES: 1_000_000,
+      JOURNAL_SYNC: 'disk',
+      NODE_ENV: 'development',
+      SLOW_CLIENTS: 'catch-up',
+      SUBSCRIPTIONS: false,
+      WINDOW_MAX_BYTES: 67_108_864,
       PORT: 3000,
       CORS_ORIGINS: '*',
       HEARTBEAT_MS: 15_000,
@@ -23,6 +32,12 @@ describe('the settings', () => {
     ['PORT', '65536'],
     ['PORT', '-1'],
     ['PORT', '1e3'],
+    ['JOURNAL_SYNC', 'memory'],
+    ['JOURNAL_MAX_AGE', '10'],
+    ['JOURNAL_MAX_UPDATES', '0'],
+    ['WINDOW_MAX_BYTES', '64MB'],
+    ['SLOW_CLIENTS', 'drop'],
+    ['ANONYMOUS', 'yes'],
     ['HEARTBEAT_MS', '1.5'],
     ['HEARTBEAT_MS', '2147483648'],
     ['MAX_BODY_BYTES', '0'],
@@ -40,6 +55,13 @@ describe('the settings', () => {
 
   test('that are not valid are all named at once', () => {
     expect(() => readConfig({ PORT: 'x', HEARTBEAT_MS: 'y' })).toThrow(/PORT.*HEARTBEAT_MS/);
+  });
+
+  test('give durations a unit', () => {
+    const age = (text: string) => readConfig({ JOURNAL_MAX_AGE: text }).JOURNAL_MAX_AGE;
+    expect(['0', '250ms', '90s', '15m', '24h', '7d'].map(age)).toEqual([
+      0, 250, 90_000, 900_000, 86_400_000, 604_800_000,
+    ]);
   });
 
   test('list origins separated by commas or spaces', () => {

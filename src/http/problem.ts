@@ -1,4 +1,5 @@
 import type { Context, Middleware } from 'koa';
+import { JournalError } from '../journal/journal.js';
 
 /** RFC 9457, section 3.1. The type is the default one, `about:blank`: the status says it all. */
 interface ProblemDocument {
@@ -18,8 +19,9 @@ export function problems(): Middleware {
       if (ctx.status >= 400 && ctx.body == null) answer(ctx, ctx.status, missing(ctx));
     } catch (error) {
       if (ctx.headerSent) throw error; // Too late for an answer; Koa reports it.
-      const { status, detail } = describe(error);
+      const { status, detail, headers } = describe(error);
       if (status >= 500) ctx.app.emit('error', error, ctx);
+      ctx.set(headers);
       answer(ctx, status, detail);
     }
   };
@@ -40,11 +42,34 @@ function missing(ctx: Context): string {
   return `There is nothing at ${ctx.path}.`;
 }
 
-/** Errors with a client's status come from `ctx.throw`: their texts are written for the client. */
-function describe(error: unknown): { status: number; detail: string } {
-  const { status, message } = error as { status?: unknown; message?: unknown };
-  if (typeof status === 'number' && status >= 400 && status < 500) {
-    return { status, detail: String(message) };
+/** What a thrown error tells the client. */
+interface Description {
+  readonly status: number;
+  readonly detail: string;
+  readonly headers: Record<string, string>;
+}
+
+/** What `ctx.throw` makes; anything else may have been thrown as well. */
+interface ThrownError extends Description {
+  readonly message: string;
+  readonly expose: boolean;
+}
+
+/** Seconds after which a publisher may try again. */
+const RETRY_SECONDS = 5;
+
+/**
+ * Errors with a client's status, and others that say so, come from `ctx.throw`: their texts and headers are
+ * written for the client. So are those of a journal that does not take an update.
+ */
+function describe(error: unknown): Description {
+  if (error instanceof JournalError) {
+    const detail = error.message;
+    if (error.code === 'ERR_ID_TAKEN') return { status: 422, detail, headers: {} };
+    return { status: 503, detail, headers: { 'Retry-After': String(RETRY_SECONDS) } };
   }
-  return { status: 500, detail: 'Something went wrong here; it has been logged.' };
+  const { status, message, expose, headers = {} } = error as Partial<ThrownError>;
+  const isForClient = typeof status === 'number' && status >= 400 && (status < 500 || expose);
+  if (isForClient) return { status, detail: String(message), headers };
+  return { status: 500, detail: 'Something went wrong here; it has been logged.', headers: {} };
 }

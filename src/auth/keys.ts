@@ -1,0 +1,248 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  type JsonWebKeyInput,
+  type KeyObject,
+} from 'node:crypto';
+import type { JWTVerifyGetKey } from 'jose';
+import { ConfigError } from '../config.js';
+import { createRemoteKeys, type RemoteKeysOptions } from './remote-keys.js';
+
+/** The settings that say which tokens are good, under the names of their variables. */
+export interface KeySettings {
+  /** What both publishers' and subscribers' tokens are signed with: a secret, or a public key as PEM… */
+  readonly JWT_KEY?: string | undefined;
+  /** …or one for each of them… */
+  readonly PUBLISHER_JWT_KEY?: string | undefined;
+  readonly SUBSCRIBER_JWT_KEY?: string | undefined;
+  /** …or where the public keys are found, as a JSON Web Key Set. */
+  readonly JWKS_URL?: string | undefined;
+  /** A list of the algorithms to accept; without it, all that fit the keys. */
+  readonly JWT_ALGORITHMS?: string | undefined;
+  /** `production` refuses what is for a first try only. */
+  readonly NODE_ENV?: string | undefined;
+}
+
+/**
+ * What a token is verified with. The algorithms are those of the key's own family and no others, whatever a
+ * token says: so `none` is never one, and nobody can have a public key taken for a secret.
+ */
+export interface TokenKey {
+  readonly key: KeyObject | JWTVerifyGetKey;
+  readonly algorithms: readonly string[];
+}
+
+export interface TokenKeys {
+  readonly publisher: TokenKey;
+  readonly subscriber: TokenKey;
+}
+
+/** A key to sign tokens with, and the algorithm to do it. */
+export interface SigningKey {
+  readonly key: KeyObject;
+  readonly algorithm: string;
+}
+
+/**
+ * Reads the keys that tokens are verified with.
+ *
+ * @returns undefined if none is set.
+ * @throws {ConfigError} naming the variable that is not valid, but never its value.
+ */
+export function readKeys(
+  settings: KeySettings,
+  options: RemoteKeysOptions = {},
+): TokenKeys | undefined {
+  const { JWT_KEY, PUBLISHER_JWT_KEY, SUBSCRIBER_JWT_KEY, JWKS_URL, JWT_ALGORITHMS } = settings;
+  const isSplit = PUBLISHER_JWT_KEY !== undefined || SUBSCRIBER_JWT_KEY !== undefined;
+  const ways = [JWT_KEY !== undefined, isSplit, JWKS_URL !== undefined];
+  if (ways.filter(Boolean).length > 1) {
+    throw new ConfigError(
+      'JWT_KEY, the pair of PUBLISHER_JWT_KEY and SUBSCRIBER_JWT_KEY, and JWKS_URL exclude each other: set one of the three',
+    );
+  }
+  if (JWT_KEY !== undefined) {
+    const key = localKey('JWT_KEY', JWT_KEY, 'public');
+    checkStrength(key, settings, options.warn);
+    return pin(key, key, JWT_ALGORITHMS);
+  }
+  if (JWKS_URL !== undefined) {
+    const key = remoteKey('JWKS_URL', JWKS_URL, options);
+    return pin(key, key, JWT_ALGORITHMS);
+  }
+  if (!isSplit) return undefined;
+  if (PUBLISHER_JWT_KEY === undefined || SUBSCRIBER_JWT_KEY === undefined) {
+    throw new ConfigError(
+      'PUBLISHER_JWT_KEY and SUBSCRIBER_JWT_KEY must both be set; set JWT_KEY if they are the same',
+    );
+  }
+  const publisher = localKey('PUBLISHER_JWT_KEY', PUBLISHER_JWT_KEY, 'public');
+  const subscriber = localKey('SUBSCRIBER_JWT_KEY', SUBSCRIBER_JWT_KEY, 'public');
+  for (const key of [publisher, subscriber]) checkStrength(key, settings, options.warn);
+  return pin(publisher, subscriber, JWT_ALGORITHMS);
+}
+
+/**
+ * Reads a key to sign tokens with: a secret, or a private key as PEM.
+ *
+ * @throws {ConfigError} naming where it comes from, but never the key.
+ */
+export function readSigningKey(
+  name: string,
+  text: string,
+  { JWT_ALGORITHMS }: Pick<KeySettings, 'JWT_ALGORITHMS'> = {},
+): SigningKey {
+  const { key, algorithms } = restrict(localKey(name, text, 'private'), parseList(JWT_ALGORITHMS));
+  return { key, algorithm: algorithms[0] as string };
+}
+
+const RSA = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
+const HMAC = ['HS256', 'HS384', 'HS512'];
+/** Two names for the same: RFC 8037 gave the first and RFC 9864 the second. */
+const ED25519 = ['EdDSA', 'Ed25519'];
+const ASYMMETRIC = [...RSA, 'ES256', 'ES384', 'ES512', ...ED25519];
+
+/** RFC 7518, section 3.2: a key "of the same size as the hash output […] or larger MUST be used". */
+const MIN_SECRET_BYTES = 32;
+/** RFC 7518, sections 3.3 and 3.5. */
+const MIN_RSA_BITS = 2_048;
+
+type Warn = RemoteKeysOptions['warn'];
+
+/** The name is that of the variable it comes from. */
+interface NamedKey<Key = TokenKey['key']> {
+  readonly name: string;
+  readonly key: Key;
+  readonly algorithms: readonly string[];
+}
+
+/** Restricts keys to the algorithms that are wanted. Each of these must fit a key, and each key have one. */
+function pin(publisher: NamedKey, subscriber: NamedKey, list: string | undefined): TokenKeys {
+  const wanted = parseList(list);
+  const stray = wanted?.find(
+    (algorithm) => ![publisher, subscriber].some((key) => key.algorithms.includes(algorithm)),
+  );
+  if (stray !== undefined) throw unfit(stray, publisher, subscriber);
+  return { publisher: restrict(publisher, wanted), subscriber: restrict(subscriber, wanted) };
+}
+
+function restrict<Key extends NamedKey>(key: Key, wanted = key.algorithms): Key {
+  const algorithms = key.algorithms.filter((algorithm) => wanted.includes(algorithm));
+  if (algorithms.length === 0) throw unfit(wanted.join(', '), key);
+  return { ...key, algorithms };
+}
+
+function unfit(algorithms: string, ...keys: NamedKey[]): ConfigError {
+  const fitting = keys.map((key) => `${key.algorithms.join(', ')} for ${key.name}`);
+  return new ConfigError(
+    `JWT_ALGORITHMS must be of ${[...new Set(fitting)].join(' and ')}, not ${algorithms}`,
+  );
+}
+
+function parseList(text: string | undefined): string[] | undefined {
+  return text?.split(/[\s,]+/).filter((item) => item !== '');
+}
+
+function localKey(name: string, text: string, kind: 'public' | 'private'): NamedKey<KeyObject> {
+  const key = isPem(text) ? parsePem(name, text, kind) : parseSecret(name, text);
+  return { name, key, algorithms: algorithmsOf(name, key) };
+}
+
+function remoteKey(name: string, text: string, options: RemoteKeysOptions): NamedKey {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
+    throw new ConfigError(`${name} must be a URL like https://example.com/.well-known/jwks.json`);
+  }
+  return { name, key: createRemoteKeys(url, options), algorithms: ASYMMETRIC };
+}
+
+function isPem(text: string): boolean {
+  return text.includes('-----BEGIN ');
+}
+
+function parsePem(name: string, text: string, kind: 'public' | 'private'): KeyObject {
+  // Compose and .env files have no line breaks in values; there they are written as \n.
+  const pem = text.replaceAll('\\n', '\n').trim();
+  const isPrivate = /-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem);
+  if (isPrivate && kind === 'public') {
+    throw new ConfigError(
+      `${name} is a private key: that stays where tokens are signed; set the public one here`,
+    );
+  }
+  if (!isPrivate && kind === 'private') {
+    throw new ConfigError(`${name} is a public key: tokens are signed with the private one`);
+  }
+  try {
+    return isPrivate ? createPrivateKey(pem) : createPublicKey(pem);
+  } catch {
+    throw new ConfigError(`${name} looks like PEM, but no ${kind} key can be read from it`);
+  }
+}
+
+function parseSecret(name: string, text: string): KeyObject {
+  if (isPublicKey(text)) {
+    throw new ConfigError(
+      `${name} is a public key, but not as PEM: it would be taken for a secret, which everybody knows`,
+    );
+  }
+  return createSecretKey(text, 'utf8');
+}
+
+/** Who has one token can try secrets until one fits, if they are short: a first try may be, nothing else. */
+function checkStrength(
+  { name, key }: NamedKey<KeyObject>,
+  settings: KeySettings,
+  warn?: Warn,
+): void {
+  if (key.type !== 'secret' || (key.symmetricKeySize as number) >= MIN_SECRET_BYTES) return;
+  const advice = `at least ${MIN_SECRET_BYTES} bytes; one is made by: openssl rand -base64 48`;
+  if (settings.NODE_ENV === 'production') throw new ConfigError(`${name} must have ${advice}`);
+  warn?.(
+    `${name} is short enough to be guessed, and in production refused: it should have ${advice}`,
+  );
+}
+
+/** Whether a text is a public key as bare Base64 or as a JSON Web Key. */
+function isPublicKey(text: string): boolean {
+  const asDer = { key: Buffer.from(text, 'base64'), format: 'der', type: 'spki' } as const;
+  return parses(() => createPublicKey(asDer)) || parses(() => createPublicKey(asJwk(text)));
+}
+
+function asJwk(text: string): JsonWebKeyInput {
+  return { key: JSON.parse(text), format: 'jwk' };
+}
+
+function parses(parse: () => unknown): boolean {
+  try {
+    parse();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** All algorithms of the family of a key. */
+function algorithmsOf(name: string, key: KeyObject): readonly string[] {
+  if (key.type === 'secret') return HMAC;
+  const { modulusLength = 0, namedCurve } = key.asymmetricKeyDetails ?? {};
+  switch (namedCurve ?? key.asymmetricKeyType) {
+    case 'rsa':
+      if (modulusLength >= MIN_RSA_BITS) return RSA;
+      throw new ConfigError(
+        `${name} must have at least ${MIN_RSA_BITS} bits, not ${modulusLength}`,
+      );
+    case 'prime256v1':
+      return ['ES256'];
+    case 'secp384r1':
+      return ['ES384'];
+    case 'secp521r1':
+      return ['ES512'];
+    case 'ed25519':
+      return ED25519;
+    default:
+      throw new ConfigError(
+        `${name} must be an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 key`,
+      );
+  }
+}

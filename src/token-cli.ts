@@ -1,0 +1,90 @@
+/**
+ * Signs a token for a publisher or a subscriber and prints it:
+ *
+ *     npm run token -- --publish '*' --subscribe 'https://example.com/books/{id}' --ttl 1h
+ *
+ * The key is the service's own, from the same environment; with a public key there, --key= gives the private one.
+ */
+import { parseArgs } from 'node:util';
+import { readSigningKey } from './auth/keys.js';
+import { signToken, type TokenContent } from './auth/sign.js';
+import { compileSelector } from './hub/selector.js';
+
+const USAGE = `Usage: npm run token -- [options]
+
+  --publish SELECTOR    may publish to what the topic selector covers; may be repeated
+  --subscribe SELECTOR  may receive private updates of what it covers; may be repeated
+  --ttl TIME            how long the token is good for: 30s, 15m, 1h (the default) or 7d
+  --payload JSON        tells those who read active subscriptions of its bearer
+  --key=KEY             a secret, or a private key as PEM; without it
+                        JWT_KEY, PUBLISHER_JWT_KEY or SUBSCRIBER_JWT_KEY of the environment`;
+
+const SECONDS = { s: 1, m: 60, h: 3_600, d: 86_400 };
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+try {
+  console.log(await run(process.argv.slice(2), process.env));
+} catch (error) {
+  console.error(`${(error as Error).message}\n\n${USAGE}`);
+  process.exitCode = 1;
+}
+
+async function run(args: string[], env: Environment): Promise<string> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      publish: { type: 'string', multiple: true },
+      subscribe: { type: 'string', multiple: true },
+      ttl: { type: 'string', default: '1h' },
+      payload: { type: 'string' },
+      key: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help) return USAGE;
+  const { publish, subscribe } = values;
+  if (publish === undefined && subscribe === undefined) {
+    throw new Error('What may the token do? Give --publish, --subscribe or both.');
+  }
+  for (const selector of [publish, subscribe].flat()) compileSelector(selector ?? '');
+
+  const content: TokenContent = {
+    publish,
+    subscribe,
+    payload: values.payload === undefined ? undefined : parsePayload(values.payload),
+    ttlSeconds: parseTtl(values.ttl),
+  };
+  const [name, key] = values.key === undefined ? keyFor(content, env) : ['--key', values.key];
+  const JWT_ALGORITHMS = env.JWT_ALGORITHMS || undefined;
+  return signToken(readSigningKey(name, key, { JWT_ALGORITHMS }), content);
+}
+
+/** The variable that the service verifies such a token with. Empty ones count as not set, as for the service. */
+function keyFor({ publish, subscribe }: TokenContent, env: Environment): [string, string] {
+  if (env.JWT_KEY) return ['JWT_KEY', env.JWT_KEY];
+  const publisher = publish && env.PUBLISHER_JWT_KEY;
+  const subscriber = subscribe && env.SUBSCRIBER_JWT_KEY;
+  if (publisher && subscriber && publisher !== subscriber) {
+    throw new Error('Publishers and subscribers have keys of their own: make a token for each.');
+  }
+  if (publisher) return ['PUBLISHER_JWT_KEY', publisher];
+  if (subscriber) return ['SUBSCRIBER_JWT_KEY', subscriber];
+  throw new Error('There is no key to sign with: set JWT_KEY as for the service, or give --key.');
+}
+
+function parseTtl(text: string): number {
+  const [, count, unit] = /^([1-9]\d{0,8})([smhd])$/.exec(text) ?? [];
+  if (count === undefined) {
+    throw new Error(`--ttl must be a number and its unit, like 30s, 15m, 1h or 7d, not ${text}.`);
+  }
+  return Number(count) * SECONDS[unit as keyof typeof SECONDS];
+}
+
+function parsePayload(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`--payload must be JSON: ${(error as Error).message}`);
+  }
+}
