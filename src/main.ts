@@ -5,6 +5,7 @@ import { type Service, startService } from './service.js';
 try {
   const service = await startService(readConfig(process.env));
   console.log(`koa-sse-hub listens on ${service.url}`);
+  if (service.notice) console.warn(service.notice);
   stopOnSignal(service);
 } catch (error) {
   console.error(`koa-sse-hub cannot start: ${(error as Error).message}`);

@@ -1,10 +1,18 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { readKeys, type TokenKeys } from './auth/keys.js';
+import { createDevelopmentKey } from './auth/sign.js';
 import { type Config, ConfigError, localUrl } from './config.js';
-import { createChat } from './feeds/chat.js';
+import { openChat } from './feeds/chat.js';
 import { createClock, createLocalTime } from './feeds/clock.js';
 import { createCounter } from './feeds/counter.js';
 import { createApp } from './http/app.js';
+import { createAuthorizer } from './http/auth.js';
+import { Hub } from './hub/hub.js';
+import { HUB_PATH } from './hub/path.js';
+import { Presence } from './hub/presence.js';
+import type { Journal } from './journal/journal.js';
+import { openJournal } from './journal/open.js';
 import { sse } from './sse/middleware.js';
 
 /** How long clients have to take their last bytes before their connections are cut. */
@@ -13,6 +21,8 @@ const STOP_MS = 1_000;
 export interface Service {
   /** Where the service listens, as a URL for a browser on this machine. */
   readonly url: string;
+  /** What the operator should be told about the keys, if anything. */
+  readonly notice: string | undefined;
   /** Stops accepting, ends every event stream cleanly and resolves when all connections are closed. */
   stop(): Promise<void>;
 }
@@ -20,16 +30,58 @@ export interface Service {
 /**
  * Puts the parts together and listens.
  *
- * @throws {ConfigError} if it cannot listen where the configuration says.
+ * @throws {ConfigError} if it cannot listen where the configuration says, or a key is not valid.
+ *   {@link JournalError} if the journal cannot be opened.
  */
 export async function startService(config: Config): Promise<Service> {
+  const isProduction = config.NODE_ENV === 'production';
+  const configured = readKeys(config, { warn: log });
+  const trial = configured || isProduction ? undefined : await createDevelopmentKey();
+  const keys = trial ? readKeys(trial) : configured;
+  const journal = await openJournal(config.JOURNAL, {
+    sync: config.JOURNAL_SYNC,
+    maxUpdates: config.JOURNAL_MAX_UPDATES,
+    maxAgeMs: config.JOURNAL_MAX_AGE,
+  });
+  try {
+    const { url, stop } = await serve(config, keys, journal);
+    if (keys === undefined) return { url, stop, notice: WITHOUT_KEY };
+    return { url, stop, notice: trial && firstPublish(url, trial.token) };
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}
+
+async function serve(
+  config: Config,
+  keys: TokenKeys | undefined,
+  journal: Journal,
+): Promise<Omit<Service, 'notice'>> {
+  const hub = await Hub.open(journal, {
+    windowMaxBytes: config.WINDOW_MAX_BYTES,
+    slowClients: config.SLOW_CLIENTS,
+    log,
+  });
+  const presence = config.SUBSCRIPTIONS
+    ? new Presence(`${HUB_PATH}/subscriptions`, (update) => {
+        hub.publish([update]).catch((error) => log('A subscription cannot be announced.', error));
+      })
+    : undefined;
   const events = sse({ heartbeatMs: config.HEARTBEAT_MS });
   const app = createApp(config, {
     events,
     clock: createClock(),
     localTime: createLocalTime(),
     counter: createCounter(),
-    chat: createChat(),
+    chat: await openChat(hub),
+    hub,
+    authorizer: createAuthorizer({
+      keys,
+      anonymous: config.ANONYMOUS,
+      origins: config.CORS_ORIGINS,
+    }),
+    presence,
   });
   const server = createServer(app.callback());
   await listen(server, config);
@@ -37,7 +89,7 @@ export async function startService(config: Config): Promise<Service> {
   const { port } = server.address() as AddressInfo;
   return {
     url: localUrl({ HOST: config.HOST, PORT: port }),
-    stop() {
+    async stop() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       // Who is still answered is told not to use this connection again.
       server.prependListener('request', (_, response) => response.setHeader('Connection', 'close'));
@@ -45,12 +97,30 @@ export async function startService(config: Config): Promise<Service> {
       // An ended stream leaves its connection idle for the next request, which must not come here.
       const idle = setInterval(() => server.closeIdleConnections(), 20);
       const cut = setTimeout(() => server.closeAllConnections(), STOP_MS);
-      return closed.finally(() => {
-        clearInterval(idle);
-        clearTimeout(cut);
-      });
+      await closed;
+      clearInterval(idle);
+      clearTimeout(cut);
+      hub.close();
+      await journal.close();
     },
   };
+}
+
+/** What an operator should know, one line each, on standard error. */
+function log(message: string, error?: unknown): void {
+  console.error(error === undefined ? message : `${message} ${String(error)}`);
+}
+
+const WITHOUT_KEY =
+  'No JWT_KEY is set, and in production none is made up: publishing answers 503, all else works.';
+
+/** What makes the first publish work within a minute: it is good for this run only. */
+function firstPublish(url: string, token: string): string {
+  return [
+    'No JWT_KEY is set: tokens are signed with a key made up for this run. Publish with:',
+    `  curl -d topic=news -d data=hello -H 'Authorization: Bearer ${token}' ${url}/hub`,
+    `and see it arrive with:  curl -N '${url}/hub?topic=news'`,
+  ].join('\n');
 }
 
 function listen(server: Server, config: Config): Promise<void> {

@@ -222,12 +222,15 @@ describe('CORS', () => {
         expect(response.status).toBe(204);
         expect(response.headers['access-control-allow-origin']).toBe(allowed);
         const headers = response.headers['access-control-allow-headers']?.split(',');
-        expect(headers).toEqual([
-          'Last-Event-ID',
-          'Authorization',
-          'Content-Type',
-          'Cache-Control',
-        ]);
+        expect(headers).toEqual(
+          expect.arrayContaining([
+            'Last-Event-ID',
+            'Authorization',
+            'Content-Type',
+            'Cache-Control',
+            'Idempotency-Key',
+          ]),
+        );
       }
     }
   });

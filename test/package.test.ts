@@ -7,7 +7,9 @@ import { connect } from './support/sse-client.js';
 import { type TemporaryProject, temporaryProject } from './support/temporary-project.js';
 
 const README = readFileSync('README.md', 'utf8');
-const SNIPPET = README.match(/```js\n(import Koa .*?)```/s)?.[1] ?? '';
+const [SNIPPET = '', EMBEDDED = ''] = [...README.matchAll(/```js\n(import Koa .*?)```/gs)].map(
+  ([, code = '']) => code,
+);
 
 describe("the README's snippet, in a project that has installed the package", () => {
   let project: TemporaryProject;
@@ -16,6 +18,8 @@ describe("the README's snippet, in a project that has installed the package", ()
     project = temporaryProject([
       ['snippet.js', SNIPPET],
       ['snippet.ts', SNIPPET],
+      ['embedded.js', EMBEDDED],
+      ['embedded.ts', EMBEDDED],
       ['wrong.ts', SNIPPET.replace("send({ data: 'hello from stream' })", 'send({ data: 1 })')],
     ]);
   });
@@ -49,8 +53,19 @@ describe("the README's snippet, in a project that has installed the package", ()
     client.abort();
   });
 
+  test('that embeds the hub serves what was published, after a restart too', async () => {
+    for (const [run, expected] of [['hello'], ['hello', 'hello']].entries()) {
+      const program = await runProgram('embedded.js', { cwd: project.folder });
+      const client = await connect(`${program.url}/?lastEventID=earliest`);
+      expect((await client.take(run + 1)).map(({ data }) => data)).toEqual(expected);
+      client.abort();
+      await program.kill();
+    }
+  });
+
   test('compiles with the types of the package, which find a mistake', () => {
     expect(compile('snippet.ts')).toBe('');
+    expect(compile('embedded.ts')).toBe('');
     expect(compile('wrong.ts')).toMatch(/wrong\.ts.*'number' is not assignable to type 'string/s);
   });
 });
@@ -67,6 +82,13 @@ describe('the package', () => {
       'encodeComment',
       'encodeFrame',
       'sse',
+    ]);
+    expect(Object.keys(await import(join(process.cwd(), 'dist/hub/index.js'))).sort()).toEqual([
+      'Hub',
+      'JournalError',
+      'SelectorError',
+      'openJournal',
+      'select',
     ]);
   });
 });

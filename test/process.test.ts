@@ -3,8 +3,11 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect as connectSocket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { EarlyExit, killPrograms, runProgram } from './support/run-program.js';
+import { JWT_KEY } from './support/server.js';
 import { connect } from './support/sse-client.js';
 
+/** Everything in memory and nothing to be told about, where a test says nothing else. */
+const SETTINGS = { JOURNAL: 'memory:', JWT_KEY };
 const MAIN = 'dist/main.js';
 const HEALTHCHECK = 'dist/healthcheck.js';
 
@@ -12,21 +15,23 @@ afterEach(killPrograms);
 
 /** How a start that fails ends, and what it says. */
 async function failureOf(env: Record<string, string>): Promise<EarlyExit> {
-  const outcome = await runProgram(MAIN, { env }).catch((error: unknown) => error);
+  const outcome = await runProgram(MAIN, { env: { ...SETTINGS, ...env } }).catch(
+    (error: unknown) => error,
+  );
   expect(outcome).toBeInstanceOf(EarlyExit);
   return outcome as EarlyExit;
 }
 
 describe('the process', () => {
   test('says where it listens', async () => {
-    const service = await runProgram(MAIN);
+    const service = await runProgram(MAIN, { env: SETTINGS });
     await service.printed(new RegExp(`listens on http://localhost:${service.port}\n`));
   });
 
   test.each(['SIGTERM', 'SIGINT'] as const)(
     '%s ends open streams cleanly, also of a client that does not read, and exits 0',
     async (signal) => {
-      const service = await runProgram(MAIN);
+      const service = await runProgram(MAIN, { env: SETTINGS });
       const clients = await Promise.all(
         ['/stream', '/counter', '/messages'].map((path) => connect(service.url + path)),
       );
@@ -63,6 +68,13 @@ describe('the process', () => {
     [{ PORT: 'http' }, /^koa-sse-hub cannot start: PORT must be .*not "http"\n$/],
     [{ CORS_ORIGINS: 'example.com' }, /^koa-sse-hub cannot start: CORS_ORIGINS must be .*\n$/],
     [{ HOST: 'a\nb' }, /^koa-sse-hub cannot start: HOST "a\\nb" is no address.*\n$/],
+    [{ JOURNAL: 'file:x' }, /^koa-sse-hub cannot start: .*memory:.*lmdb:PATH.*\n$/],
+    [
+      { JWKS_URL: 'nowhere' },
+      /^koa-sse-hub cannot start: JWT_KEY, .* and JWKS_URL exclude each other.*\n$/,
+    ],
+    [{ JOURNAL_MAX_AGE: '7 days' }, /^koa-sse-hub cannot start: JOURNAL_MAX_AGE must be .*\n$/],
+    [{ SLOW_CLIENTS: 'drop' }, /^koa-sse-hub cannot start: SLOW_CLIENTS must be .*\n$/],
     [{ HOST: '203.0.113.7' }, /^koa-sse-hub cannot start: HOST "203.0.113.7" is no address.*\n$/],
   ])(
     'a setting that is not valid ends the start with one line that names it: %j',
@@ -77,7 +89,7 @@ describe('the process', () => {
 
 describe('the health check', () => {
   test('exits 0 while the service answers and 1 when it does not', async () => {
-    const service = await runProgram(MAIN);
+    const service = await runProgram(MAIN, { env: SETTINGS });
     const env = { PORT: String(service.port) };
     const check = () =>
       runProgram(HEALTHCHECK, { env }).then(

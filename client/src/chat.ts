@@ -1,10 +1,9 @@
+import { answerTimeoutMs, failureOf, problemOf } from './answer.js';
 import { ChatList, type ChatMessage } from './chat-list.js';
 import { chatScroller, showMessages, showNewest } from './chat-view.js';
 import { byTestId, one, scrollByKeyboard } from './dom.js';
 import { openPageStream, type PageStream } from './stream.js';
 import { loadUser, saveUser } from './user.js';
-
-const answerTimeoutMs = 10_000;
 
 const userInput = byTestId<HTMLInputElement>('chat-user');
 const messageInput = byTestId<HTMLTextAreaElement>('chat-input');
@@ -99,20 +98,8 @@ async function post({ user_id, message }: ChatMessage): Promise<string | undefin
     });
     return response.ok ? undefined : await problemOf(response);
   } catch (error) {
-    return error instanceof DOMException && error.name === 'TimeoutError'
-      ? `The server has not answered in ${answerTimeoutMs / 1000} seconds. Try again.`
-      : 'The server cannot be reached. Try again in a moment.';
+    return failureOf(error);
   }
-}
-
-/** Errors are problem documents (RFC 9457); a proxy's own error page is not one. */
-async function problemOf(response: Response): Promise<string> {
-  const fallback = `The server answered ${response.status}. Try again in a moment.`;
-  if (!response.headers.get('content-type')?.startsWith('application/problem+json')) {
-    return fallback;
-  }
-  const { title, detail } = await response.json().catch(() => ({}));
-  return [title, detail].filter((part) => typeof part === 'string').join(': ') || fallback;
 }
 
 function showError(text: string): void {

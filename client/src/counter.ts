@@ -10,7 +10,6 @@ export function startCounter(): void {
     name: 'counter',
     address: () => '/counter',
     types: ['message'],
-    givesWay: true,
     onEvent: (event) => {
       number.textContent = event.data;
       // Ten beads are full at 10, and one of the next ten is at 11.

@@ -48,16 +48,17 @@ function rowFor(stream: string, event: MessageEvent<string>): HTMLTableRowElemen
     make('td', 'log-stream', stream),
     make('td', 'log-event', event.type),
     make('td', 'log-id', event.lastEventId),
-    make('td', 'log-data', shorten(event.data)),
+    make('td', 'log-data', shorten(event.data, maxDataLength)),
   );
   row.dataset.event = event.type;
   row.dataset.stream = stream;
   return row;
 }
 
-function shorten(data: string): string {
-  if (data.length <= maxDataLength) return data;
-  return `${data.slice(0, maxDataLength)}… (${data.length.toLocaleString('en')} characters)`;
+/** The beginning of a long text, and how long it is. */
+export function shorten(data: string, maxLength: number): string {
+  if (data.length <= maxLength) return data;
+  return `${data.slice(0, maxLength)}… (${data.length.toLocaleString('en')} characters)`;
 }
 
 function showNote(): void {

@@ -1,30 +1,36 @@
 import { SseClient, type SseState } from './client.js';
-import { occupySlot } from './connection-slots.js';
+import { occupySlot, type TenantName } from './connection-slots.js';
 import { byTestId, make } from './dom.js';
 import { logEvent } from './log.js';
 
 export interface PageStreamOptions {
-  /** Names the stream in the log, and its state in the page: `state-<name>`. */
-  name: 'clock' | 'chat' | 'counter';
+  /**
+   * Names the stream in the log, and its state in the page: `state-<name>`. Where connections are
+   * scarce it says which stream comes first; see connection-slots.ts.
+   */
+  name: TenantName;
   /** Asked each time the stream is opened. */
   address: () => string;
   /** The event types to listen for. `message` stands for events without a type. */
   types: readonly string[];
-  /** Leaves its connection to other windows that need one; see connection-slots.ts. */
-  givesWay?: boolean;
   onEvent(event: MessageEvent<string>): void;
   /** The connection was lost; it comes back by itself. */
   onLost?(): void;
+  /** The connection is in another state than before. */
+  onState?(state: SseState): void;
 }
 
 export interface PageStream {
   /** Ends the connection and opens one to the address of now. */
   reopen(): void;
+  /** Ends the stream for good, and leaves its connection to others. */
+  close(): void;
 }
 
 /** Opens a stream as soon as a connection is free for it, logs its events and shows its state. */
 export function openPageStream(options: PageStreamOptions): PageStream {
   const showState = stateView(options.name);
+  const leaving = new AbortController();
   let client: SseClient | undefined;
 
   const close = () => {
@@ -42,29 +48,40 @@ export function openPageStream(options: PageStreamOptions): PageStream {
       });
     }
     opened.addEventListener('statechange', () => {
-      if (opened === client) showState(client);
+      if (opened !== client) return;
+      showState(client);
+      options.onState?.(client.state);
     });
     opened.addEventListener('error', () => options.onLost?.());
     client = opened;
     showState(client);
   };
 
-  void occupySlot({
-    givesWay: options.givesWay ?? false,
+  const tenant = {
+    name: options.name,
     onEnter: open,
     onWait: () => {
+      // Another stream may be shown in this one's place when it has left.
+      if (leaving.signal.aborted) return;
       close();
-      showState(undefined);
+      showState();
     },
-  });
+  };
+  void occupySlot(tenant, leaving.signal);
   return {
     reopen: () => {
       if (client !== undefined) open();
     },
+    close: () => {
+      leaving.abort();
+      close();
+      showState({ state: 'closed', reconnects: 0 });
+    },
   };
 }
 
-function stateView(name: string): (client: SseClient | undefined) => void {
+/** Shows what a client does; without one, that the stream waits for a connection. */
+function stateView(name: string): (client?: Pick<SseClient, 'state' | 'reconnects'>) => void {
   const element = byTestId(`state-${name}`);
   const label = make('span', 'state-label');
   const detail = make('span', 'state-detail');

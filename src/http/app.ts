@@ -4,13 +4,21 @@ import Koa, { type DefaultState, type Middleware } from 'koa';
 import type { Config } from '../config.js';
 import type { Chat } from '../feeds/chat.js';
 import type { Feed } from '../feeds/feed.js';
+import type { Hub } from '../hub/hub.js';
+import { HUB_PATH } from '../hub/path.js';
+import type { Presence } from '../hub/presence.js';
+import { JournalError } from '../journal/journal.js';
 import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
-import { parseBody } from './body.js';
+import type { Authorizer } from './auth.js';
+import { parseBody, readText } from './body.js';
 import { postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
 import { page, pageSecurity } from './page.js';
 import { problems } from './problem.js';
+import { admitPublisher, PUBLISH_TYPES, publish } from './publish.js';
+import { admitSubscriber, type SubscribeContext, subscribe } from './subscribe.js';
+import { readSubscriptions } from './subscriptions.js';
 
 /** What the routes serve. */
 export interface AppParts {
@@ -20,29 +28,59 @@ export interface AppParts {
   readonly localTime: Feed;
   readonly counter: Feed;
   readonly chat: Chat;
+  readonly hub: Hub;
+  readonly authorizer: Authorizer;
+  /** Where active subscriptions are told; none if nobody is to know. */
+  readonly presence: Presence | undefined;
 }
 
 export function createApp(config: Config, parts: AppParts): Koa {
-  const { events, clock, localTime, counter, chat } = parts;
+  const { events, clock, localTime, counter, chat, hub, authorizer, presence } = parts;
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
-  const router = new Router<DefaultState, SseContext>({ methods: METHODS });
+  const router = new Router<DefaultState, SubscribeContext>({ methods: METHODS });
   router.get('/stream', events, joins(clock));
   router.get('/events', events, joins(localTime));
   router.get('/counter', events, joins(counter));
   router.get('/messages', events, readMessages(chat));
   router.post('/message', parseBody(config.MAX_BODY_BYTES), postMessage(chat));
-  router.get(['/', '/assets/:file'], pageSecurity(), page());
+
+  const admit = admitSubscriber(hub, authorizer);
+  const readBody = readText(config.MAX_BODY_BYTES, PUBLISH_TYPES);
+  const publishBody = publish(hub); // One for both paths: they share its memory of keys.
+  for (const path of [HUB_PATH, '/hub']) {
+    router.get(path, admit, events, subscribe(hub, presence));
+    router.post(path, admitPublisher(authorizer), readBody, publishBody);
+    if (presence === undefined) continue;
+    router.get(
+      [`${path}/subscriptions`, `${path}/subscriptions/:topic{/:subscriber}`],
+      discovery(),
+      readSubscriptions(hub, authorizer, presence),
+    );
+  }
+
+  router.get(['/', '/assets/:file'], discovery(), pageSecurity(), page());
 
   const app = new Koa();
-  // What clients do to their connections is no error of the service, and would fill its log.
   app.on('error', (error, ctx) => {
-    if (!isClientAbort(error, ctx)) app.onerror(error);
+    // What clients do to their connections is no error of the service, and would fill its log.
+    if (isClientAbort(error, ctx)) return;
+    // Where a journal's error was met does not matter, and while it lasts every publisher meets it.
+    if (error instanceof JournalError) console.error(error.message);
+    else app.onerror(error);
   });
   app.use(corsFor(config.CORS_ORIGINS));
   app.use(problems());
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;
+}
+
+/** Tells clients of the protocol where the hub is. */
+function discovery(): Middleware {
+  return function discovery(ctx, next) {
+    ctx.append('Link', `<${HUB_PATH}>; rel="mercure"`);
+    return next();
+  };
 }
 
 function joins(feed: Feed): Middleware<object, SseContext> {

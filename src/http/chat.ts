@@ -11,14 +11,14 @@ const MESSAGE_FIELD = {
 
 /** `POST /message?id=USER` with a `message`, as JSON or as a form. */
 export function postMessage(chat: Chat): Middleware {
-  return function postMessage(ctx) {
+  return async function postMessage(ctx) {
     const user_id = requireText(ctx, ID_FIELD, ctx.query.id);
     if (ctx.request.length !== 0 && ctx.is('json', 'urlencoded') === false) {
       ctx.throw(415, 'Send the message as application/json or application/x-www-form-urlencoded.');
     }
     const body = ctx.request.body as { message?: unknown } | undefined;
     const message = requireText(ctx, MESSAGE_FIELD, body?.message);
-    chat.post({ user_id, message });
+    await chat.post({ user_id, message });
     ctx.body = { user_id, message };
   };
 }

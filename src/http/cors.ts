@@ -10,7 +10,8 @@ export function corsFor(origins: Config['CORS_ORIGINS']): Middleware {
   const shared = {
     allowMethods: 'GET,HEAD,POST',
     // Last-Event-ID: pages that read with fetch, instead of an EventSource, set it themselves.
-    allowHeaders: 'Last-Event-ID,Authorization,Content-Type,Cache-Control',
+    allowHeaders: 'Last-Event-ID,Authorization,Content-Type,Cache-Control,Idempotency-Key',
+    exposeHeaders: 'Last-Event-ID,Link,ETag,WWW-Authenticate,Retry-After',
     maxAge: 24 * 60 * 60,
   };
   if (origins === '*') return cors({ ...shared, origin: '*' });

@@ -1,12 +1,16 @@
 import type { EventStream } from './event-stream.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 
-/** What becomes of members that do not read. Whatever a callback throws is an uncaught exception. */
+/** What the owner of an audience is told. Whatever a callback throws is an uncaught exception. */
 export interface AudienceOptions {
   /** A member has missed its first frames. It is left out until it drains, or taken out here. */
   readonly onStall?: (stream: EventStream) => void;
   /** A member that missed frames reads again and gets what is sent from now on. */
   readonly onResume?: (stream: EventStream) => void;
+  /** Everything sent so far has been written to all members, but for those that stalled. */
+  readonly onFlush?: () => void;
+  /** The last member has left. */
+  readonly onEmpty?: () => void;
 }
 
 interface Member {
@@ -66,7 +70,9 @@ export class Audience {
     if (member === undefined) return false;
     stream.off('close', member.onClose);
     stream.off('drain', member.onDrain);
-    return this.#members.delete(stream);
+    this.#members.delete(stream);
+    if (this.#members.size === 0) this.#options.onEmpty?.();
+    return true;
   }
 
   /** @throws {FrameError} see {@link encodeFrame}; then nobody receives anything. */
@@ -117,6 +123,7 @@ export class Audience {
     for (const [stream, member] of stalled) {
       if (this.#members.get(stream) === member) this.#stall(stream, member);
     }
+    this.#options.onFlush?.();
   }
 
   #stall(stream: EventStream, member: Member): void {

@@ -69,7 +69,7 @@ export function sse(options: SseOptions = {}): SseMiddleware {
       return;
     }
 
-    const stream = new EventStream({ highWaterMark, lastEventId: lastEventId(ctx) });
+    const stream = new EventStream({ highWaterMark, lastEventId: readLastEventId(ctx) });
     ctx.eventStream = stream;
     ctx.body = stream;
     closeWithConnection(stream, ctx);
@@ -119,7 +119,7 @@ function takeBackHeaders(ctx: ParameterizedContext): void {
  * The id of the last event this client saw: the header that browsers send when they reconnect, else the
  * query parameter for those that cannot set one. Empty if there is neither.
  */
-function lastEventId(ctx: ParameterizedContext): string {
+export function readLastEventId(ctx: Pick<ParameterizedContext, 'get' | 'query'>): string {
   // Browsers send the id's UTF-8 bytes; Node reads header values as Latin-1.
   const header = Buffer.from(ctx.get('Last-Event-ID'), 'latin1').toString();
   return header || [ctx.query.lastEventID].flat()[0] || '';

@@ -8,6 +8,7 @@ export interface Exit {
 
 /** A node program in a process of its own. */
 export interface Program {
+  readonly pid: number;
   /** The port of its first server. */
   readonly port: number;
   readonly url: string;
@@ -97,6 +98,7 @@ export async function runProgram(file: string, options: ProgramOptions = {}): Pr
   ]);
 
   const program: Program = {
+    pid: child.pid as number,
     port,
     url: `http://127.0.0.1:${port}`,
     stdout: () => output.stdout,

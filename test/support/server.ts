@@ -4,6 +4,9 @@ import type Koa from 'koa';
 import { type Config, readConfig } from '../../src/config.js';
 import { type Service, startService } from '../../src/service.js';
 
+/** What the services under test verify tokens with. */
+export const JWT_KEY = 'a secret of the tests, which has 32 bytes and more';
+
 export interface TestServer {
   readonly url: string;
   readonly server: Server;
@@ -32,5 +35,5 @@ export function startTestService(env: Record<string, string> = {}): Promise<Serv
 }
 
 export function testConfig(env: Record<string, string> = {}): Config {
-  return readConfig({ PORT: '0', HOST: '127.0.0.1', ...env });
+  return readConfig({ PORT: '0', HOST: '127.0.0.1', JOURNAL: 'memory:', JWT_KEY, ...env });
 }

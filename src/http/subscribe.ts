@@ -1,0 +1,94 @@
+import type { Context, Middleware } from 'koa';
+import type { Grants } from '../auth/grants.js';
+import type { Hub } from '../hub/hub.js';
+import type { Presence } from '../hub/presence.js';
+import { Selection } from '../hub/selection.js';
+import { compileSelector, type Selector, SelectorError } from '../hub/selector.js';
+import type { Start } from '../hub/subscription.js';
+import { readLastEventId, type SseContext } from '../sse/middleware.js';
+import { toAscii } from './ascii.js';
+import type { Authorizer } from './auth.js';
+
+export const MAX_SELECTORS = 100;
+
+/** The longest delay that Node's timers keep. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** What is known of a subscriber before its stream is opened. */
+export interface SubscribeContext extends SseContext {
+  subscriber: {
+    readonly selection: Selection;
+    readonly grants: Grants | undefined;
+    readonly start: Start | undefined;
+    readonly latest: boolean;
+  };
+}
+
+/** Checks everything that can be refused: the selectors, the token and the cursor. Stands above `sse()`. */
+export function admitSubscriber(
+  hub: Hub,
+  authorizer: Authorizer,
+): Middleware<object, SubscribeContext> {
+  return async function admitSubscriber(ctx, next) {
+    const selectors = selectorsOf(ctx);
+    const grants = await authorizer.subscriber(ctx);
+    const cursor = readLastEventId(ctx);
+    const start = cursor === '' ? undefined : await hub.locate(cursor);
+    if (start) ctx.set('Last-Event-ID', toAscii(start.lastEventID));
+    ctx.subscriber = {
+      selection: new Selection(selectors, grants?.subscribe ?? []),
+      grants,
+      start,
+      latest: ctx.query.latest === '1',
+    };
+    await next();
+  };
+}
+
+/** Hands the open stream to the hub, until it closes or its token ends. Stands below `sse()`. */
+export function subscribe(
+  hub: Hub,
+  presence: Presence | undefined,
+): Middleware<object, SubscribeContext> {
+  return function subscribe(ctx) {
+    const { eventStream: stream } = ctx;
+    const { selection, grants, start, latest } = ctx.subscriber;
+    const identity = [ctx.ip, grants?.subject].filter((part) => part !== undefined).join(' ');
+    hub.subscribe(stream, selection, { start, latest, identity });
+    presence?.start(stream, selection.selectors, grants?.payload);
+    if (grants?.expiresAt !== undefined) {
+      const timer = endAt(grants.expiresAt, () => stream.end());
+      stream.on('close', timer.stop);
+    }
+  };
+}
+
+function selectorsOf(ctx: Context): Selector[] {
+  const texts = [ctx.query.topic ?? []].flat();
+  if (texts.length === 0) {
+    ctx.throw(400, 'topic is missing from the query: name at least one, or * for all.');
+  }
+  if (texts.length > MAX_SELECTORS) {
+    ctx.throw(400, `topic is given more than the ${MAX_SELECTORS} times allowed.`);
+  }
+  try {
+    return texts.map(compileSelector);
+  } catch (error) {
+    if (error instanceof SelectorError) ctx.throw(400, `topic: ${error.message}`);
+    throw error;
+  }
+}
+
+/** A timer for a moment that may be farther away than timers reach. */
+function endAt(moment: number, end: () => void): { stop: () => void } {
+  let timer: NodeJS.Timeout;
+  const schedule = () => {
+    const delay = moment - Date.now();
+    timer =
+      delay > MAX_TIMER_MS
+        ? setTimeout(schedule, MAX_TIMER_MS).unref()
+        : setTimeout(end, Math.max(0, delay)).unref();
+  };
+  schedule();
+  return { stop: () => clearTimeout(timer) };
+}

@@ -1,0 +1,56 @@
+import type { Context, Middleware } from 'koa';
+import type { Hub } from '../hub/hub.js';
+import type { ActiveSubscription, Presence } from '../hub/presence.js';
+import { covers } from '../hub/selector.js';
+import { toAscii } from './ascii.js';
+import { type Authorizer, refuseMissing, refuseScope } from './auth.js';
+
+const CONTEXT = { '@context': 'https://mercure.rocks/' };
+
+/** `GET` of all active subscriptions, of those to a selector, or of one. */
+export function readSubscriptions(
+  hub: Hub,
+  authorizer: Authorizer,
+  presence: Presence,
+): Middleware {
+  return async function readSubscriptions(ctx) {
+    const { topic, subscriber } = ctx.params as { topic?: string; subscriber?: string };
+    const segments = [topic, subscriber].filter((segment) => segment !== undefined);
+    const path = presence.pathOf(...segments);
+    await authorize(ctx, authorizer, path);
+
+    const lastEventID = await hub.lastEventID();
+    ctx.type = 'application/ld+json';
+    ctx.status = 200;
+    ctx.set({ 'Cache-Control': 'private, no-cache', ETag: `"${toAscii(lastEventID)}"` });
+    if (ctx.fresh) {
+      ctx.status = 304;
+      return;
+    }
+    ctx.body = JSON.stringify(
+      topic !== undefined && subscriber !== undefined
+        ? { ...CONTEXT, ...one(ctx, presence.get(topic, subscriber)), lastEventID }
+        : {
+            ...CONTEXT,
+            id: path,
+            type: 'Subscriptions',
+            lastEventID,
+            subscriptions: presence.list(topic),
+          },
+    );
+  };
+}
+
+/** The token's subscribe claim covers the path that is asked for: else 401 without a token, 403 with one. */
+async function authorize(ctx: Context, authorizer: Authorizer, path: string): Promise<void> {
+  const grants = await authorizer.subscriber(ctx);
+  if (grants === undefined) refuseMissing(ctx, 'Reading subscriptions');
+  if (!covers(grants.subscribe, path)) {
+    refuseScope(ctx, `The token's subscribe claim does not cover ${path}.`);
+  }
+}
+
+function one(ctx: Context, subscription: ActiveSubscription | undefined): ActiveSubscription {
+  if (subscription === undefined) ctx.throw(404, 'There is no such active subscription.');
+  return subscription;
+}

@@ -1,0 +1,245 @@
+import {
+  comparePositions,
+  type Entry,
+  type EntryRef,
+  isPosition,
+  type Journal,
+  type Position,
+  type Update,
+} from '../journal/journal.js';
+import { Audience } from '../sse/audience.js';
+import type { EventStream } from '../sse/event-stream.js';
+import { encodeFrame } from '../sse/frame.js';
+import { type Group, GroupIndex } from './group-index.js';
+import type { Selection } from './selection.js';
+import { type Start, Subscription } from './subscription.js';
+import { Window } from './window.js';
+
+export interface HubOptions {
+  /** Bytes of the most recent updates to hold in memory. Default: 64 MiB. */
+  readonly windowMaxBytes?: number;
+  /** What becomes of a client that does not read: its cursor waits for it (the default), or it is cut off. */
+  readonly slowClients?: 'catch-up' | 'disconnect';
+  /** Told what an operator should know: one line, and the error if there is one. Default: `console.error`. */
+  readonly log?: (message: string, error?: unknown) => void;
+}
+
+/** An update as it is handed to the hub: public, unless it says otherwise. */
+export type Publication = Omit<Update, 'private'> & Partial<Pick<Update, 'private'>>;
+
+export interface SubscribeOptions {
+  /** Where to read on from, as `locate` found it. Without it: from now on. */
+  readonly start?: Start | undefined;
+  /** First the newest held update of each topic. Not together with `start`, which has them all. */
+  readonly latest?: boolean;
+  /** Who this is, for the log. */
+  readonly identity?: string;
+}
+
+const DEFAULTS: Required<HubOptions> = {
+  windowMaxBytes: 64 * 1024 * 1024,
+  slowClients: 'catch-up',
+  log: console.error,
+};
+
+/** What the hub has counted since it opened. */
+export interface HubStatistics {
+  readonly subscriptions: number;
+  /** How often a live client was found not to read. */
+  readonly slow: number;
+}
+
+/**
+ * Updates go into one ordered journal; a subscription is a cursor over it. Publishing only appends, and only
+ * what the journal is followed to have is delivered, so that one process and many run the same code.
+ */
+export class Hub {
+  readonly #journal: Journal;
+  readonly #options: Required<HubOptions>;
+  readonly #window: Window;
+  readonly #index = new GroupIndex();
+  readonly #groups = new Map<string, Group>();
+  /** Live subscriptions and those that catch up. */
+  readonly #subscriptions = new Map<EventStream, Subscription>();
+  readonly #observers = new Map<string, readonly ((entry: Entry) => void)[]>();
+  #slow = 0;
+  #unfollow: () => void = () => undefined;
+
+  /** Opens a hub over a journal, which stays the caller's to close, after the hub. */
+  static async open(journal: Journal, options: HubOptions = {}): Promise<Hub> {
+    // Followed before the head is known, so that nothing falls between the two.
+    const early: Entry[] = [];
+    let deliver = (entries: readonly Entry[]): void => {
+      early.push(...entries);
+    };
+    const unfollow = journal.follow((entries) => deliver(entries));
+    const { head } = await journal.bounds();
+    const hub = new Hub(journal, head?.position, { ...DEFAULTS, ...options });
+    hub.#unfollow = unfollow;
+    deliver = (entries) => hub.#deliver(entries);
+    deliver(early.filter(({ position }) => !head || comparePositions(position, head.position) > 0));
+    return hub;
+  }
+
+  private constructor(journal: Journal, head: Position | undefined, options: Required<HubOptions>) {
+    this.#journal = journal;
+    this.#window = new Window(options.windowMaxBytes, head);
+    this.#options = options;
+  }
+
+  /**
+   * Appends updates, all or none, and resolves with where they stand once they are durable. They are
+   * delivered when they come back from the journal.
+   *
+   * @throws {FrameError} for an id, type or retry that no frame can carry. {@link RangeError} for an own id
+   *   of the form that the journal gives. {@link JournalError} as `Journal.append` does.
+   */
+  async publish(updates: readonly Publication[]): Promise<readonly EntryRef[]> {
+    for (const { id, type, retry } of updates) {
+      encodeFrame({ id, event: type, retry });
+      if (id !== undefined && isPosition(id)) {
+        throw new RangeError(`The id ${id} has the form of those that the journal gives.`);
+      }
+    }
+    return this.#journal.append(updates.map((update) => ({ private: false, ...update })));
+  }
+
+  /** Finds where a client reads on that gives this as its `Last-Event-ID`; `earliest` is all that is held. */
+  async locate(lastEventID: string): Promise<Start> {
+    if (lastEventID === 'earliest') return { after: undefined, lastEventID };
+    const location = await this.#journal.locate(lastEventID);
+    if (location.found) return { after: location.position, lastEventID };
+    const gap = { lastEventID, reason: location.reason };
+    return { after: undefined, gap, lastEventID: 'earliest' };
+  }
+
+  /**
+   * Sends a stream what its selection admits, in journal order and each update once, until it closes. A
+   * subscription that starts now, without what was before, is live when this returns.
+   */
+  subscribe(stream: EventStream, selection: Selection, options: SubscribeOptions = {}): void {
+    const parts = { journal: this.#journal, window: this.#window };
+    const { identity = 'a subscriber' } = options;
+    const subscription = new Subscription(parts, stream, selection, identity);
+    this.#subscriptions.set(stream, subscription);
+    stream.on('close', () => this.#subscriptions.delete(stream));
+    if (options.start) {
+      this.#catchUp(subscription, subscription.startAt(options.start));
+      return;
+    }
+    subscription.startAtHead();
+    if (options.latest) this.#catchUp(subscription, subscription.startWithLatest());
+    else this.#join(subscription);
+  }
+
+  /**
+   * Calls back with the newest updates held of a topic and then with every new one, public or private, in
+   * order: for code that embeds the hub. Resolves when those held have been called back with.
+   */
+  async observe(topic: string, held: number, listener: (entry: Entry) => void): Promise<void> {
+    // Observed before it is read, so that nothing falls between the two.
+    let last: Entry | undefined;
+    const early: Entry[] = [];
+    let receive = (entry: Entry): void => {
+      early.push(entry);
+    };
+    this.#observers.set(topic, [
+      ...(this.#observers.get(topic) ?? []),
+      (entry: Entry) => receive(entry),
+    ]);
+    for (const entry of await this.#journal.newest(topic, held)) {
+      listener(entry);
+      last = entry;
+    }
+    for (const entry of early) {
+      if (last === undefined || comparePositions(entry.position, last.position) > 0)
+        listener(entry);
+    }
+    receive = listener;
+  }
+
+  /** The id of the newest update, `earliest` if there is none. */
+  async lastEventID(): Promise<string> {
+    const { head } = await this.#journal.bounds();
+    return head?.id ?? 'earliest';
+  }
+
+  get statistics(): HubStatistics {
+    return { subscriptions: this.#subscriptions.size, slow: this.#slow };
+  }
+
+  /** Stops delivering. Streams are their owner's to end. */
+  close(): void {
+    this.#unfollow();
+  }
+
+  #deliver(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      const before = this.#window.head;
+      const update = this.#window.add(entry);
+      for (const group of this.#index.matching(update)) {
+        group.unwritten ??= { after: before, sent: group.sent };
+        group.sent = update.cursor;
+        group.audience.sendBytes(update.frame);
+      }
+      for (const topic of this.#observers.size > 0 ? entry.topics : []) {
+        for (const listener of this.#observers.get(topic) ?? []) listener(entry);
+      }
+    }
+  }
+
+  #catchUp(subscription: Subscription, started: Promise<void> = Promise.resolve()): void {
+    started
+      .then(() => subscription.catchUp(() => this.#join(subscription)))
+      .catch((error: unknown) => {
+        // Nothing is lost: the client comes back with the last id that it has.
+        this.#options.log(`The journal cannot be read for ${subscription.identity}.`, error);
+        subscription.stream.end();
+      });
+  }
+
+  /** Makes a subscription live. Its cursor is at the head: what is followed from now on is sent to it. */
+  #join(subscription: Subscription): void {
+    this.#groupOf(subscription.selection).audience.add(subscription.stream);
+  }
+
+  #groupOf(selection: Selection): Group {
+    const existing = this.#groups.get(selection.key);
+    if (existing !== undefined) return existing;
+    const audience = new Audience({
+      onStall: (stream) => this.#stalled(stream, group),
+      onFlush: () => {
+        group.unwritten = undefined;
+      },
+      onEmpty: () => {
+        this.#groups.delete(selection.key);
+        this.#index.delete(group);
+      },
+    });
+    const group: Group = {
+      selection,
+      audience,
+      sent: undefined,
+      unwritten: undefined,
+    };
+    this.#groups.set(selection.key, group);
+    this.#index.add(group);
+    return group;
+  }
+
+  /** A live client does not read, and what its group was sent in this turn is not for it. */
+  #stalled(stream: EventStream, { audience, unwritten }: Group): void {
+    const subscription = this.#subscriptions.get(stream);
+    if (subscription === undefined || unwritten === undefined) return;
+    this.#slow += 1;
+    if (this.#options.slowClients === 'disconnect') {
+      this.#options.log(`${subscription.identity} does not read and is disconnected.`);
+      stream.destroy();
+      return;
+    }
+    this.#options.log(`${subscription.identity} does not read; its cursor waits for it.`);
+    audience.delete(stream);
+    subscription.fallBehind(unwritten.after, unwritten.sent);
+    this.#catchUp(subscription);
+  }
+}

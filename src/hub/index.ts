@@ -1,0 +1,13 @@
+export {
+  type Entry,
+  type EntryRef,
+  type Journal,
+  JournalError,
+  type JournalErrorCode,
+  type Update,
+} from '../journal/journal.js';
+export { type JournalOptions, openJournal } from '../journal/open.js';
+export { Hub, type HubOptions, type Publication, type SubscribeOptions } from './hub.js';
+export { type Selection, select } from './selection.js';
+export { SelectorError } from './selector.js';
+export type { GapReason, Start } from './subscription.js';

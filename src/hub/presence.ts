@@ -1,0 +1,86 @@
+import { randomUUID } from 'node:crypto';
+import type { Update } from '../journal/journal.js';
+import type { EventStream } from '../sse/event-stream.js';
+import type { Selector } from './selector.js';
+
+/** One subscriber's interest in one selector, as the protocol writes it. */
+export interface ActiveSubscription {
+  /** The path of this subscription, which is also the topic under which its start and end are published. */
+  readonly id: string;
+  readonly type: 'Subscription';
+  /** The selector. */
+  readonly topic: string;
+  readonly subscriber: string;
+  readonly active: boolean;
+  /** What the subscriber's token says of it. */
+  readonly payload?: unknown;
+}
+
+/**
+ * Who is subscribed to what on this process, for those whose token lets them know. Each start and end is
+ * published as a private update.
+ */
+export class Presence {
+  readonly #path: string;
+  readonly #publish: (update: Update) => void;
+  readonly #active = new Map<string, ActiveSubscription>();
+
+  /**
+   * @param path the path under which subscriptions are found.
+   * @param publish publishes an update; a failure is its own to report.
+   */
+  constructor(path: string, publish: (update: Update) => void) {
+    this.#path = path;
+    this.#publish = publish;
+  }
+
+  /** Notes a subscriber's selectors until its stream closes. */
+  start(stream: EventStream, selectors: readonly Selector[], payload: unknown): void {
+    const subscriber = `urn:uuid:${randomUUID()}`;
+    const subscriptions = new Set(selectors.map(({ text }) => text));
+    const noted = [...subscriptions].map((topic): ActiveSubscription => {
+      const id = this.pathOf(topic, subscriber);
+      return {
+        id,
+        type: 'Subscription',
+        topic,
+        subscriber,
+        active: true,
+        ...(payload !== undefined && { payload }),
+      };
+    });
+    for (const subscription of noted) {
+      this.#active.set(subscription.id, subscription);
+      this.#announce(subscription);
+    }
+    stream.on('close', () => {
+      for (const subscription of noted) {
+        this.#active.delete(subscription.id);
+        this.#announce({ ...subscription, active: false });
+      }
+    });
+  }
+
+  /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
+  pathOf(...segments: string[]): string {
+    return [this.#path, ...segments.map(encodeURIComponent)].join('/');
+  }
+
+  /** The active subscriptions; to one selector if it is given. */
+  list(topic?: string): ActiveSubscription[] {
+    const all = [...this.#active.values()];
+    return topic === undefined ? all : all.filter((subscription) => subscription.topic === topic);
+  }
+
+  get(topic: string, subscriber: string): ActiveSubscription | undefined {
+    return this.#active.get(this.pathOf(topic, subscriber));
+  }
+
+  #announce(subscription: ActiveSubscription): void {
+    this.#publish({
+      topics: [subscription.id],
+      data: JSON.stringify(subscription),
+      private: true,
+    });
+  }
+}

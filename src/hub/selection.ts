@@ -1,0 +1,63 @@
+import { compileSelector, covers, type Selector } from './selector.js';
+
+/** What decides who receives an update. */
+export interface Addressed {
+  readonly topics: readonly string[];
+  readonly private: boolean;
+}
+
+/**
+ * What one subscriber asked for and may see. Subscriptions with the same key receive the same updates, and
+ * so the same bytes.
+ */
+export class Selection {
+  readonly key: string;
+  readonly selectors: readonly Selector[];
+  readonly #grants: readonly Selector[];
+  /** The only topics it can match, `all`, or undefined if that depends on which topics there are. */
+  readonly topics: 'all' | readonly string[] | undefined;
+
+  /**
+   * @param selectors what the subscriber asked for.
+   * @param grants the selectors of its token, for private updates.
+   */
+  constructor(selectors: readonly Selector[], grants: readonly Selector[]) {
+    this.selectors = selectors;
+    this.#grants = grants;
+    this.key = JSON.stringify([textsOf(selectors), textsOf(grants)]);
+    if (selectors.some(({ kind }) => kind === 'any')) this.topics = 'all';
+    else if (selectors.every(({ kind }) => kind === 'exact')) this.topics = textsOf(selectors);
+  }
+
+  /** Whether an update is for this subscriber: asked for by one of its topics, and granted if private. */
+  admits(update: Addressed): boolean {
+    return this.#asksFor(update) && this.maySee(update);
+  }
+
+  /** Whether an update that was asked for may be seen. */
+  maySee(update: Addressed): boolean {
+    return !update.private || update.topics.some((topic) => covers(this.#grants, topic));
+  }
+
+  /** Whether it can match an update of this topic. */
+  asksForTopic(topic: string): boolean {
+    return this.topics === 'all' || covers(this.selectors, topic);
+  }
+
+  #asksFor({ topics }: Addressed): boolean {
+    return topics.some((topic) => this.asksForTopic(topic));
+  }
+}
+
+/**
+ * The selection of these topic selectors, with grants for private updates.
+ *
+ * @throws {SelectorError} see {@link compileSelector}.
+ */
+export function select(selectors: readonly string[], grants: readonly string[] = []): Selection {
+  return new Selection(selectors.map(compileSelector), grants.map(compileSelector));
+}
+
+function textsOf(selectors: readonly Selector[]): string[] {
+  return [...new Set(selectors.map(({ text }) => text))].sort();
+}

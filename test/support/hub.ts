@@ -1,0 +1,110 @@
+import { createParser, type EventSourceMessage } from 'eventsource-parser';
+import { Hub, type HubOptions } from '../../src/hub/hub.js';
+import { type Selection, select } from '../../src/hub/selection.js';
+import type { Journal, Update } from '../../src/journal/journal.js';
+import { openMemoryJournal } from '../../src/journal/memory.js';
+import { EventStream } from '../../src/sse/event-stream.js';
+
+export interface TestHub {
+  readonly hub: Hub;
+  readonly journal: Journal;
+  readonly log: string[];
+}
+
+/** A hub over a journal in memory. */
+export async function openTestHub(
+  options: Partial<HubOptions> & { maxUpdates?: number; journal?: Journal } = {},
+): Promise<TestHub> {
+  const { maxUpdates = 1_000_000, journal: given, ...hubOptions } = options;
+  const journal = given ?? openMemoryJournal({ maxUpdates, maxAgeMs: 0 });
+  const log: string[] = [];
+  const hub = await Hub.open(journal, {
+    windowMaxBytes: 64 * 1024 * 1024,
+    slowClients: 'catch-up',
+    log: (message) => log.push(message),
+    ...hubOptions,
+  });
+  return { hub, journal, log };
+}
+
+export function selection(topics: string | string[], grants: string[] = []): Selection {
+  return select([topics].flat(), grants);
+}
+
+export function update(
+  topics: string | string[],
+  data: string,
+  more: Partial<Update> = {},
+): Update {
+  return { topics: [topics].flat(), data, private: false, ...more };
+}
+
+/** A client of a hub, without a network between them. */
+export class HubClient {
+  readonly stream: EventStream;
+  readonly events: EventSourceMessage[] = [];
+  #text = '';
+  #arrived: () => void = () => undefined;
+
+  constructor(lastEventId = '') {
+    this.stream = new EventStream({ lastEventId });
+    const parser = createParser({
+      onEvent: (event) => {
+        this.events.push(event);
+        this.#arrived();
+      },
+    });
+    this.stream.setEncoding('utf8').on('data', (text: string) => {
+      this.#text += text;
+      parser.feed(text);
+    });
+  }
+
+  /** What a browser would send as `Last-Event-ID`. */
+  get lastEventId(): string | undefined {
+    return this.#text
+      .match(/^id: (.*)$/gm)
+      ?.at(-1)
+      ?.slice('id: '.length);
+  }
+
+  get data(): string[] {
+    return this.events.map(({ data }) => data);
+  }
+
+  get ids(): (string | undefined)[] {
+    return this.events.map(({ id }) => id);
+  }
+
+  /** Resolves when so many events have arrived. */
+  async has(count: number): Promise<this> {
+    while (this.events.length < count) {
+      await new Promise<void>((resolve) => {
+        this.#arrived = resolve;
+      });
+    }
+    return this;
+  }
+
+  leave(): void {
+    this.stream.destroy();
+  }
+}
+
+/** Subscribes a client, from a `Last-Event-ID` if one is given. */
+export async function subscribe(
+  { hub }: Pick<TestHub, 'hub'>,
+  topics: string | string[],
+  options: { from?: string; grants?: string[]; latest?: boolean } = {},
+): Promise<HubClient> {
+  const { from, grants, latest = false } = options;
+  const client = new HubClient(from);
+  const start = from === undefined ? undefined : await hub.locate(from);
+  hub.subscribe(client.stream, selection(topics, grants), { start, latest, identity: 'a test' });
+  return client;
+}
+
+/** Resolves when everything that is on its way now has arrived. */
+export async function settled(): Promise<void> {
+  for (let turns = 0; turns < 5; turns += 1) await new Promise(setImmediate);
+}
