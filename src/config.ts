@@ -23,7 +23,7 @@ const schema = z.object({
   JOURNAL: z.string().default('lmdb:./data'),
   /** A publish is answered when its update is on `disk`, or handed to the operating system (`os`). */
   JOURNAL_SYNC: oneOf('disk', 'os').default('disk'),
-  /** How many updates are kept, and for how many milliseconds; 0 is without an end. */
+  /** How many updates are kept, and for how long (`90s`, `7d`); 0 is as long as their number allows. */
   JOURNAL_MAX_UPDATES: wholeNumber(1, 2 ** 48).default(1_000_000),
   JOURNAL_MAX_AGE: duration().default(0),
   /** Bytes of the most recent updates to hold in memory. */

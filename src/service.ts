@@ -64,8 +64,10 @@ async function serve(
     log,
   });
   const presence = config.SUBSCRIPTIONS
-    ? new Presence(`${HUB_PATH}/subscriptions`, (update) => {
-        hub.publish([update]).catch((error) => log('A subscription cannot be announced.', error));
+    ? new Presence(`${HUB_PATH}/subscriptions`, async (updates) => {
+        await hub.publish(updates).catch((error: unknown) => {
+          log('Subscriptions cannot be announced.', error);
+        });
       })
     : undefined;
   const events = sse({ heartbeatMs: config.HEARTBEAT_MS });
@@ -106,9 +108,10 @@ async function serve(
   };
 }
 
-/** What an operator should know, one line each, on standard error. */
+/** What an operator should know, one line each, on standard error. Names of clients are theirs to choose. */
 function log(message: string, error?: unknown): void {
-  console.error(error === undefined ? message : `${message} ${String(error)}`);
+  const line = error === undefined ? message : `${message} ${String(error)}`;
+  console.error(line.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1)));
 }
 
 const WITHOUT_KEY =

@@ -8,6 +8,7 @@
 import { parseArgs } from 'node:util';
 import { readSigningKey } from './auth/keys.js';
 import { signToken, type TokenContent } from './auth/sign.js';
+import { parseDuration } from './duration.js';
 import { compileSelector } from './hub/selector.js';
 
 const USAGE = `Usage: npm run token -- [options]
@@ -18,8 +19,6 @@ const USAGE = `Usage: npm run token -- [options]
   --payload JSON        tells those who read active subscriptions of its bearer
   --key=KEY             a secret, or a private key as PEM; without it
                         JWT_KEY, PUBLISHER_JWT_KEY or SUBSCRIBER_JWT_KEY of the environment`;
-
-const SECONDS = { s: 1, m: 60, h: 3_600, d: 86_400 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -74,11 +73,11 @@ function keyFor({ publish, subscribe }: TokenContent, env: Environment): [string
 }
 
 function parseTtl(text: string): number {
-  const [, count, unit] = /^([1-9]\d{0,8})([smhd])$/.exec(text) ?? [];
-  if (count === undefined) {
+  const ttlMs = parseDuration(text) ?? 0;
+  if (ttlMs < 1_000) {
     throw new Error(`--ttl must be a number and its unit, like 30s, 15m, 1h or 7d, not ${text}.`);
   }
-  return Number(count) * SECONDS[unit as keyof typeof SECONDS];
+  return Math.floor(ttlMs / 1_000);
 }
 
 function parsePayload(text: string): unknown {

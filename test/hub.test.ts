@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { UpdateError } from '../src/hub/update.js';
 import type { Entry } from '../src/journal/journal.js';
 import {
-  type HubClient,
+  HubClient,
   openTestHub,
   selection,
   settled,
@@ -79,11 +80,31 @@ describe('live', () => {
   });
 
   test('refuses what no frame can carry, and ids of the form of its own', async () => {
+    const { hub, journal } = await openTestHub();
+    const wrong = [
+      update('a', 'x', { type: 'a\nb' }),
+      update('a', 'x', { retry: -1 }),
+      update('a', 'x', { id: '1795196765777-1' }),
+      update('a', 'x', { id: 'x ' }),
+      update([], 'x'),
+      update(['a', 'a'], 'x'),
+      update('x'.repeat(1025), 'x'),
+      update('a', undefined as unknown as string),
+    ];
+    for (const each of wrong) {
+      await expect(hub.publish([update('a', 'fine'), each])).rejects.toThrow(UpdateError);
+    }
+    expect((await journal.bounds()).head).toBeUndefined();
+  });
+
+  test('a stream that has closed already is not subscribed, and leaves no group', async () => {
     const { hub } = await openTestHub();
-    await expect(hub.publish([update('a', 'x', { type: 'a\nb' })])).rejects.toThrow(/line break/);
-    await expect(hub.publish([update('a', 'x', { id: '1795196765777-1' })])).rejects.toThrow(
-      RangeError,
-    );
+    const gone = new HubClient();
+    gone.leave();
+    hub.subscribe(gone.stream, selection('a'));
+    await once(gone.stream, 'close');
+    hub.subscribe(gone.stream, selection('a'));
+    expect(hub.statistics.subscriptions).toBe(0);
   });
 });
 
@@ -213,6 +234,32 @@ describe('the gap', () => {
     },
   );
 
+  test('what the journal has trimmed is not sent, though the window may still have it', async () => {
+    const test = await openTestHub({ maxUpdates: 5 });
+    const ids = await publishMany(test, 'a', 0, 10);
+    const cases = { trimmed: ids[1], boundary: ids[4], held: ids[6], earliest: 'earliest' };
+    const clients = await Promise.all(
+      Object.values(cases).map((from) => subscribe(test, 'a', { from: from as string })),
+    );
+    await settled();
+    expect(clients.map(({ events }) => events.map(({ event, data }) => event ?? data))).toEqual([
+      ['gap', ...numbers(5, 5)],
+      numbers(5, 5),
+      numbers(7, 3),
+      numbers(5, 5),
+    ]);
+  });
+
+  test('a client of a rare topic that has missed nothing is told of none', async () => {
+    const test = await openTestHub({ maxUpdates: 100, windowMaxBytes: 0 });
+    const [from = ''] = await publishMany(test, 'rare', 0, 1);
+    const client = await subscribe(test, 'rare', { from });
+    for (let n = 0; n < 20; n += 1) await publishMany(test, 'others', 0, 50);
+    await publishMany(test, 'rare', 1, 1);
+    await client.has(1);
+    expect(client.events.map(({ event, data }) => event ?? data)).toEqual(['1']);
+  });
+
   test('does not tell the own id of a private update', async () => {
     const test = await openTestHub();
     await test.hub.publish([update('b', 'x', { id: 'secret', private: true })]);
@@ -235,6 +282,7 @@ describe('the gap', () => {
     const { oldest } = await test.journal.bounds();
     const lastTrimmed = ids[ids.indexOf(oldest?.id as string) - 1] as string;
     const atBoundary = await subscribe(test, 'a', { from: lastTrimmed });
+    await atBoundary.has(10);
     await publishMany(test, 'a', 20, 1);
     await Promise.all([atHead.has(1), atBoundary.has(11)]);
     expect(atHead.data).toEqual(['20']);
@@ -408,6 +456,17 @@ describe('embedding code', () => {
     expect(observed).toEqual(['7', '8', '9']);
     await test.hub.publish([update('b', 'x'), update('a', 'secret', { private: true })]);
     expect(observed).toEqual(['7', '8', '9', 'secret']);
+  });
+
+  test('that fails in an observer is logged, and nobody else notices', async () => {
+    const test = await openTestHub();
+    await test.hub.observe('a', 0, () => {
+      throw new Error('a bug of theirs');
+    });
+    const client = await subscribe(test, 'a');
+    await publishMany(test, 'a', 0, 2);
+    await client.has(2);
+    expect(test.log).toEqual(Array(2).fill('An observer of the hub has failed.'));
   });
 
   test('a selection with the same selectors in another order is the same group', () => {

@@ -87,6 +87,7 @@ describe('the package', () => {
       'Hub',
       'JournalError',
       'SelectorError',
+      'UpdateError',
       'openJournal',
       'select',
     ]);

@@ -149,6 +149,9 @@ describe('publishing', () => {
   });
 
   test.each([
+    [`{"topic":"t","data":${'['.repeat(20_000)}${']'.repeat(20_000)}}`, /^data is nested too/],
+    [`{"topic":${JSON.stringify(Array(20_000).fill('t'))}}`, /^topic is given more than/],
+    ['{"topic":"t","id":" x"}', /^id begins or ends with a space/],
     ['{', /not valid JSON/],
     ['[]', /must be a JSON object/],
     ['{}', /^topic is missing/],
@@ -157,10 +160,16 @@ describe('publishing', () => {
     ['{"topic": 5}', /^topic must be/],
     ['{"topic": "t", "private": "yes"}', /^private must be true or false/],
     ['{"topic": "t", "topics": ["u"]}', /^topics: there is no such field/],
-  ])('JSON that is no update is 400: %s', async (body, detail) => {
+  ])('JSON that is no update is 400: %.60s', async (body, detail) => {
     const response = await post().type('json').send(body);
     expect(response.status).toBe(400);
     expect(response.body.detail).toMatch(detail);
+  });
+
+  test('NDJSON of more than 10,000 updates is 413', async () => {
+    const response = await post().type('application/x-ndjson').send('{}\n'.repeat(10_001));
+    expect(response.status).toBe(413);
+    expect(response.body.detail).toContain('10000');
   });
 
   test('a body over the limit is 413, of another type 415', async () => {
@@ -248,6 +257,7 @@ describe('subscribing', () => {
   test.each([
     ['no topic', '', /^topic is missing/],
     ['too many topics', `?${'topic=a&'.repeat(101)}`, /100 times/],
+    ['too many variables', `?${'topic={a,b,c,d,e,f}&'.repeat(20)}`, /^topic: .*100 variables/],
     ['an endless selector', `?topic=${'x'.repeat(1025)}`, /^topic: .*1024 bytes/],
   ])('%s is 400', async (_, query, detail) => {
     const response = await request(service.url).get(HUB + query);

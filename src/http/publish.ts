@@ -3,14 +3,13 @@ import { z } from 'zod';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import { HUB_PATH } from '../hub/path.js';
-import { isPosition, type Update } from '../journal/journal.js';
+import { assertUpdate, MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError } from '../hub/update.js';
+import type { Update } from '../journal/journal.js';
 import { type Authorizer, refuseScope, requireTopics } from './auth.js';
 import { IdempotencyMemory } from './idempotency.js';
 
-export const MAX_TOPICS_PER_UPDATE = 100;
-export const MAX_TOPIC_BYTES = 1_024;
-export const MAX_ID_BYTES = 256;
-export const MAX_TYPE_BYTES = 256;
+/** A body of more would keep everybody else waiting while it is read. */
+const MAX_UPDATES_PER_BODY = 10_000;
 
 const FORM = 'application/x-www-form-urlencoded';
 const JSON_TYPE = 'application/json';
@@ -65,49 +64,36 @@ export function publish(hub: Hub): Middleware<PublisherState> {
   };
 }
 
-const singleLine = (name: string, maxBytes: number) =>
-  z
-    .string()
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
-    .refine((text) => !/[\x00-\x1f\x7f]/.test(text), `${name} contains a control character`)
-    .refine(
-      (text) => Buffer.byteLength(text) <= maxBytes,
-      `${name} is longer than the ${maxBytes} bytes allowed`,
-    );
+const topic = z.string().transform((text) => text.toWellFormed());
 
-const topic = z
-  .string()
-  .min(1, 'topic is empty')
-  .transform((text) => text.toWellFormed())
-  .refine(
-    (text) => Buffer.byteLength(text) <= MAX_TOPIC_BYTES,
-    `topic is longer than the ${MAX_TOPIC_BYTES} bytes allowed`,
-  );
-
-const id = singleLine('id', MAX_ID_BYTES)
-  .refine((text) => !text.startsWith('#'), 'id must not start with #')
-  .refine((text) => text !== 'earliest', 'id must not be earliest, which means all that is held')
-  .refine((text) => !isPosition(text), 'id has the form of those that the hub gives');
-
-/** An update as a publisher writes it. An empty id or type counts as none, as forms have it. */
+/**
+ * An update as a publisher writes it. What it may hold is for the hub to say; here it is what it is made of. An
+ * empty id or type counts as none, as forms have it.
+ */
 const updateSchema = z.strictObject({
   topic: z
-    .union([topic, z.array(topic)], {
-      error: ({ input }) =>
-        input === undefined ? 'topic is missing' : 'topic must be a text or a list of texts',
+    .union([topic, z.array(topic).max(MAX_TOPICS_PER_UPDATE)], {
+      error: ({ input }) => {
+        if (input === undefined) return 'topic is missing';
+        return Array.isArray(input) && input.length > MAX_TOPICS_PER_UPDATE
+          ? `topic is given more than the ${MAX_TOPICS_PER_UPDATE} times allowed`
+          : 'topic must be a text or a list of texts';
+      },
     })
-    .transform((topics) => [...new Set([topics].flat())])
-    .refine((topics) => topics.length > 0, 'topic is missing')
-    .refine(
-      ({ length }) => length <= MAX_TOPICS_PER_UPDATE,
-      `topic is given more than the ${MAX_TOPICS_PER_UPDATE} times allowed`,
-    ),
+    .transform((topics) => [...new Set([topics].flat())]),
   data: z
     .unknown()
     .default('')
-    .transform((data) => (typeof data === 'string' ? data : JSON.stringify(data)).toWellFormed()),
-  type: singleLine('type', MAX_TYPE_BYTES).optional().transform(emptyToNone),
-  id: id.optional().transform(emptyToNone),
+    .transform((data, context) => {
+      try {
+        return (typeof data === 'string' ? data : JSON.stringify(data)).toWellFormed();
+      } catch {
+        context.addIssue('data is nested too deeply');
+        return z.NEVER;
+      }
+    }),
+  type: z.string().optional().transform(emptyToNone),
+  id: z.string().optional().transform(emptyToNone),
   retry: z
     .int('retry must be a whole number of milliseconds')
     .min(0, 'retry must not be negative')
@@ -122,37 +108,44 @@ function emptyToNone(text: string | undefined): string | undefined {
 function parseUpdates(ctx: Context, type: string, body: string): Update[] {
   if (type === FORM) return [check(ctx, fromForm(ctx, new URLSearchParams(body)))];
   if (type === JSON_TYPE) return [check(ctx, fromJson(ctx, body))];
-  const lines = body.split('\n').map((line, index) => ({ line, where: `line ${index + 1}: ` }));
-  const updates = lines
-    .filter(({ line }) => line.trim() !== '')
-    .map(({ line, where }) => check(ctx, fromJson(ctx, line, where), where));
-  if (updates.length === 0) ctx.throw(400, 'The body has no update: send one JSON object a line.');
-  return updates;
+  const lines = body
+    .split('\n')
+    .map((line, index) => ({ line, where: `line ${index + 1}: ` }))
+    .filter(({ line }) => line.trim() !== '');
+  if (lines.length === 0) ctx.throw(400, 'The body has no update: send one JSON object a line.');
+  if (lines.length > MAX_UPDATES_PER_BODY) {
+    ctx.throw(413, `The body has more than the ${MAX_UPDATES_PER_BODY} updates allowed.`);
+  }
+  return lines.map(({ line, where }) => check(ctx, fromJson(ctx, line, where), where));
 }
 
 function check(ctx: Context, input: unknown, where = ''): Update {
   const { success, data, error } = updateSchema.safeParse(input);
   if (!success) ctx.throw(400, where + explain(error));
-  const { topic, ...update } = data;
-  return { ...update, topics: topic };
+  const { topic, ...rest } = data;
+  const update = { ...rest, topics: topic };
+  try {
+    assertUpdate(update);
+  } catch (error) {
+    if (error instanceof UpdateError) ctx.throw(400, `${where}${error.message}.`);
+    throw error;
+  }
+  return update;
 }
+
+const MAX_NAMED_KEYS = 5;
 
 /** The first thing that is wrong, with the name of its field. */
 function explain(error: z.ZodError): string {
   const [issue] = error.issues;
   const field = issue?.path[0]?.toString();
-  if (issue?.code === 'unrecognized_keys')
-    return `${issue.keys.join(', ')}: there is no such field.`;
+  if (issue?.code === 'unrecognized_keys') {
+    const names = issue.keys.slice(0, MAX_NAMED_KEYS).map((key) => key.slice(0, MAX_ID_BYTES));
+    return `${names.join(', ')}: there is no such field.`;
+  }
   if (field === undefined) return 'The update must be a JSON object.';
-  if (issue?.code === 'invalid_union') return innerOf(issue);
   const message = issue?.message ?? '';
   return message.startsWith(field) ? `${message}.` : `${field}: ${message}.`;
-}
-
-/** Of a topic that is neither a text nor a list of them: what is wrong with the one that it is. */
-function innerOf(issue: z.core.$ZodIssueInvalidUnion): string {
-  const messages = issue.errors.flat().map(({ message }) => message);
-  return `${messages.find((message) => message.startsWith('topic is')) ?? issue.message}.`;
 }
 
 function fromJson(ctx: Context, text: string, where = ''): unknown {

@@ -10,6 +10,11 @@ import { toAscii } from './ascii.js';
 import type { Authorizer } from './auth.js';
 
 export const MAX_SELECTORS = 100;
+/** Of all templates together: what it costs to match a topic goes with them. */
+const MAX_VARIABLES = 100;
+
+/** How long a client whose token has ended may take for its last bytes. */
+const EXPIRY_GRACE_MS = 1_000;
 
 /** The longest delay that Node's timers keep. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -50,15 +55,19 @@ export function subscribe(
   hub: Hub,
   presence: Presence | undefined,
 ): Middleware<object, SubscribeContext> {
-  return function subscribe(ctx) {
+  return async function subscribe(ctx) {
     const { eventStream: stream } = ctx;
     const { selection, grants, start, latest } = ctx.subscriber;
     const identity = [ctx.ip, grants?.subject].filter((part) => part !== undefined).join(' ');
     hub.subscribe(stream, selection, { start, latest, identity });
-    presence?.start(stream, selection.selectors, grants?.payload);
+    await presence?.start(stream, selection.selectors, grants?.payload);
     if (grants?.expiresAt !== undefined) {
-      const timer = endAt(grants.expiresAt, () => stream.end());
-      stream.on('close', timer.stop);
+      const expiry = callAt(grants.expiresAt, () => {
+        stream.end();
+        // One that does not read would keep it open.
+        setTimeout(() => stream.destroy(), EXPIRY_GRACE_MS).unref();
+      });
+      stream.on('close', expiry.cancel);
     }
   };
 }
@@ -72,23 +81,28 @@ function selectorsOf(ctx: Context): Selector[] {
     ctx.throw(400, `topic is given more than the ${MAX_SELECTORS} times allowed.`);
   }
   try {
-    return texts.map(compileSelector);
+    const selectors = texts.map(compileSelector);
+    const variables = selectors.reduce((sum, selector) => sum + selector.variables, 0);
+    if (variables > MAX_VARIABLES) {
+      ctx.throw(400, `topic: the templates have more than the ${MAX_VARIABLES} variables allowed.`);
+    }
+    return selectors;
   } catch (error) {
     if (error instanceof SelectorError) ctx.throw(400, `topic: ${error.message}`);
     throw error;
   }
 }
 
-/** A timer for a moment that may be farther away than timers reach. */
-function endAt(moment: number, end: () => void): { stop: () => void } {
+/** Calls back at a moment that may be farther away than timers reach. */
+function callAt(moment: number, callback: () => void): { cancel: () => void } {
   let timer: NodeJS.Timeout;
   const schedule = () => {
     const delay = moment - Date.now();
     timer =
       delay > MAX_TIMER_MS
         ? setTimeout(schedule, MAX_TIMER_MS).unref()
-        : setTimeout(end, Math.max(0, delay)).unref();
+        : setTimeout(callback, Math.max(0, delay)).unref();
   };
   schedule();
-  return { stop: () => clearTimeout(timer) };
+  return { cancel: () => clearTimeout(timer) };
 }

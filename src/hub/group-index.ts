@@ -26,7 +26,7 @@ interface TemplateGroups {
 
 /**
  * Finds the groups that an update is for. The work follows the matches, not the clients: exact selectors are
- * looked up, and templates are tried once per topic, not once per update.
+ * looked up, and what templates match a topic is remembered, until a template comes or goes.
  */
 export class GroupIndex {
   readonly #any = new Set<Group>();

@@ -2,17 +2,16 @@ import {
   comparePositions,
   type Entry,
   type EntryRef,
-  isPosition,
   type Journal,
   type Position,
   type Update,
 } from '../journal/journal.js';
 import { Audience } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
-import { encodeFrame } from '../sse/frame.js';
 import { type Group, GroupIndex } from './group-index.js';
 import type { Selection } from './selection.js';
 import { type Start, Subscription } from './subscription.js';
+import { assertUpdate } from './update.js';
 import { Window } from './window.js';
 
 export interface HubOptions {
@@ -74,7 +73,11 @@ export class Hub {
     };
     const unfollow = journal.follow((entries) => deliver(entries));
     const { head } = await journal.bounds();
-    const hub = new Hub(journal, head?.position, { ...DEFAULTS, ...options });
+    const hub = new Hub(journal, head?.position, {
+      windowMaxBytes: options.windowMaxBytes ?? DEFAULTS.windowMaxBytes,
+      slowClients: options.slowClients ?? DEFAULTS.slowClients,
+      log: options.log ?? DEFAULTS.log,
+    });
     hub.#unfollow = unfollow;
     deliver = (entries) => hub.#deliver(entries);
     deliver(early.filter(({ position }) => !head || comparePositions(position, head.position) > 0));
@@ -91,17 +94,13 @@ export class Hub {
    * Appends updates, all or none, and resolves with where they stand once they are durable. They are
    * delivered when they come back from the journal.
    *
-   * @throws {FrameError} for an id, type or retry that no frame can carry. {@link RangeError} for an own id
-   *   of the form that the journal gives. {@link JournalError} as `Journal.append` does.
+   * @throws {UpdateError} for one that cannot be kept or sent; then nothing was appended.
+   *   {@link JournalError} as `Journal.append` does.
    */
   async publish(updates: readonly Publication[]): Promise<readonly EntryRef[]> {
-    for (const { id, type, retry } of updates) {
-      encodeFrame({ id, event: type, retry });
-      if (id !== undefined && isPosition(id)) {
-        throw new RangeError(`The id ${id} has the form of those that the journal gives.`);
-      }
-    }
-    return this.#journal.append(updates.map((update) => ({ private: false, ...update })));
+    const whole = updates.map((update) => ({ private: false, ...update }));
+    whole.forEach(assertUpdate);
+    return this.#journal.append(whole);
   }
 
   /** Finds where a client reads on that gives this as its `Last-Event-ID`; `earliest` is all that is held. */
@@ -115,9 +114,11 @@ export class Hub {
 
   /**
    * Sends a stream what its selection admits, in journal order and each update once, until it closes. A
-   * subscription that starts now, without what was before, is live when this returns.
+   * subscription that starts now, without what was before, is live when this returns. A stream that has
+   * closed is not subscribed.
    */
   subscribe(stream: EventStream, selection: Selection, options: SubscribeOptions = {}): void {
+    if (!stream.writable) return; // It has closed already, and would never leave.
     const parts = { journal: this.#journal, window: this.#window };
     const { identity = 'a subscriber' } = options;
     const subscription = new Subscription(parts, stream, selection, identity);
@@ -183,8 +184,17 @@ export class Hub {
         group.audience.sendBytes(update.frame);
       }
       for (const topic of this.#observers.size > 0 ? entry.topics : []) {
-        for (const listener of this.#observers.get(topic) ?? []) listener(entry);
+        for (const listener of this.#observers.get(topic) ?? []) this.#tell(listener, entry);
       }
+    }
+  }
+
+  /** An observer's error is its own: everybody else is still to be told. */
+  #tell(listener: (entry: Entry) => void, entry: Entry): void {
+    try {
+      listener(entry);
+    } catch (error) {
+      this.#options.log('An observer of the hub has failed.', error);
     }
   }
 
@@ -200,6 +210,7 @@ export class Hub {
 
   /** Makes a subscription live. Its cursor is at the head: what is followed from now on is sent to it. */
   #join(subscription: Subscription): void {
+    if (!subscription.stream.writable) return; // It would never leave its group.
     this.#groupOf(subscription.selection).audience.add(subscription.stream);
   }
 

@@ -4,10 +4,18 @@ export {
   type Journal,
   JournalError,
   type JournalErrorCode,
+  type Position,
   type Update,
 } from '../journal/journal.js';
 export { type JournalOptions, openJournal } from '../journal/open.js';
-export { Hub, type HubOptions, type Publication, type SubscribeOptions } from './hub.js';
+export {
+  Hub,
+  type HubOptions,
+  type HubStatistics,
+  type Publication,
+  type SubscribeOptions,
+} from './hub.js';
 export { type Selection, select } from './selection.js';
 export { SelectorError } from './selector.js';
 export type { GapReason, Start } from './subscription.js';
+export { UpdateError } from './update.js';

@@ -22,43 +22,42 @@ export interface ActiveSubscription {
  */
 export class Presence {
   readonly #path: string;
-  readonly #publish: (update: Update) => void;
+  readonly #publish: (updates: readonly Update[]) => Promise<void>;
   readonly #active = new Map<string, ActiveSubscription>();
 
   /**
    * @param path the path under which subscriptions are found.
-   * @param publish publishes an update; a failure is its own to report.
+   * @param publish publishes updates; a failure is its own to report.
    */
-  constructor(path: string, publish: (update: Update) => void) {
+  constructor(path: string, publish: (updates: readonly Update[]) => Promise<void>) {
     this.#path = path;
     this.#publish = publish;
   }
 
-  /** Notes a subscriber's selectors until its stream closes. */
-  start(stream: EventStream, selectors: readonly Selector[], payload: unknown): void {
+  /**
+   * Notes a subscriber's selectors until its stream closes. Each is listed once its start is announced, and
+   * until its end is: so the list changes together with the newest id.
+   */
+  async start(
+    stream: EventStream,
+    selectors: readonly Selector[],
+    payload: unknown,
+  ): Promise<void> {
     const subscriber = `urn:uuid:${randomUUID()}`;
-    const subscriptions = new Set(selectors.map(({ text }) => text));
-    const noted = [...subscriptions].map((topic): ActiveSubscription => {
+    const topics = [...new Set(selectors.map(({ text }) => text))];
+    const noted = topics.map((topic): ActiveSubscription => {
       const id = this.pathOf(topic, subscriber);
-      return {
-        id,
-        type: 'Subscription',
-        topic,
-        subscriber,
-        active: true,
-        ...(payload !== undefined && { payload }),
-      };
+      const told = payload === undefined ? {} : { payload };
+      return { id, type: 'Subscription', topic, subscriber, active: true, ...told };
     });
-    for (const subscription of noted) {
-      this.#active.set(subscription.id, subscription);
-      this.#announce(subscription);
-    }
-    stream.on('close', () => {
-      for (const subscription of noted) {
-        this.#active.delete(subscription.id);
-        this.#announce({ ...subscription, active: false });
-      }
+    const started = this.#announce(noted);
+    stream.on('close', async () => {
+      await started;
+      await this.#announce(noted.map((subscription) => ({ ...subscription, active: false })));
+      for (const { id } of noted) this.#active.delete(id);
     });
+    await started;
+    for (const subscription of noted) this.#active.set(subscription.id, subscription);
   }
 
   /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
@@ -76,11 +75,13 @@ export class Presence {
     return this.#active.get(this.pathOf(topic, subscriber));
   }
 
-  #announce(subscription: ActiveSubscription): void {
-    this.#publish({
-      topics: [subscription.id],
-      data: JSON.stringify(subscription),
-      private: true,
-    });
+  #announce(subscriptions: readonly ActiveSubscription[]): Promise<void> {
+    return this.#publish(
+      subscriptions.map((subscription) => ({
+        topics: [subscription.id],
+        data: JSON.stringify(subscription),
+        private: true,
+      })),
+    );
   }
 }

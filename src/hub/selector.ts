@@ -11,6 +11,8 @@
 export interface Selector {
   readonly text: string;
   readonly kind: 'any' | 'exact' | 'template';
+  /** How many variables its template has: what it costs to match goes with them. */
+  readonly variables: number;
   matches(topic: string): boolean;
 }
 
@@ -33,14 +35,15 @@ export function compileSelector(text: string): Selector {
       `A topic selector is longer than the ${MAX_SELECTOR_BYTES} bytes allowed.`,
     );
   }
-  if (text === '*') return { text, kind: 'any', matches: () => true };
+  if (text === '*') return { text, kind: 'any', variables: 0, matches: () => true };
   const template = parseTemplate(text);
   if (template === undefined) {
-    return { text, kind: 'exact', matches: (topic) => topic === text };
+    return { text, kind: 'exact', variables: 0, matches: (topic) => topic === text };
   }
   return {
     text,
     kind: 'template',
+    variables: template.expressions.flatMap(({ variables }) => variables).length,
     matches: (topic) => topic === text || isExpansion(topic, template),
   };
 }

@@ -1,9 +1,15 @@
-import { comparePositions, type Entry, type Journal, type Position } from '../journal/journal.js';
+import {
+  comparePositions,
+  type Entry,
+  type Journal,
+  type Position,
+  positionBefore,
+} from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { encodeFrame } from '../sse/frame.js';
 import type { Selection } from './selection.js';
 import { TimeSlice } from './time-slice.js';
-import { BEGINNING, type Cursor, type Window } from './window.js';
+import { BEGINNING, type Cursor, type Window, type WindowEntry } from './window.js';
 
 /** Where a subscription starts to read, as `Hub.locate` found it. */
 export interface Start {
@@ -27,6 +33,9 @@ const BEFORE_WINDOW = -1;
 /** One read of the journal: as much as a write to a client carries, or a little more. */
 const READ_LIMITS = { maxEntries: 512, maxLength: 64 * 1024 };
 
+/** Reading more topics than these at once costs more than to read them all. */
+const MAX_TOPICS_TO_MERGE = 64;
+
 /** How many topics a client that wants the latest of each may have looked up in the journal. */
 const MAX_OLDER_TOPICS = 10_000;
 
@@ -48,6 +57,8 @@ export class Subscription {
   readonly #window: Window;
   /** The last id that the client has been sent or has given. */
   #lastEventId: string;
+  /** Before the oldest update that the journal held at the start: the window may have older ones. */
+  #oldest: Cursor;
   /** Which of the journal's topics are asked for, as far as it was read up to when they were listed. */
   #journalTopics: { through: Position; topics: readonly string[] } | undefined;
 
@@ -63,15 +74,18 @@ export class Subscription {
     this.selection = selection;
     this.identity = identity;
     this.#cursor = parts.window.head;
+    this.#oldest = parts.window.start;
     this.#lastEventId = stream.lastEventId;
   }
 
   /** Puts the cursor where a client wants to read on, and tells it first what it has missed. */
   async startAt({ after, gap }: Start): Promise<void> {
+    this.#oldest = await this.#oldestHeld();
+    const { start } = this.#window;
     this.#cursor =
-      after === undefined || comparePositions(after, this.#window.start.position) < 0
+      after === undefined || comparePositions(after, start.position) < 0
         ? { ordinal: BEFORE_WINDOW, position: after }
-        : this.#window.cursorAt(after);
+        : this.#notTrimmed(this.#window.cursorAt(after));
     if (gap) await this.#sendGap(gap.lastEventID, gap.reason);
   }
 
@@ -93,24 +107,29 @@ export class Subscription {
   async startWithLatest(): Promise<void> {
     const { head } = this.#window;
     this.#cursor = head;
+    this.#oldest = await this.#oldestHeld();
     const slice = new TimeSlice();
-    const frames = new Map<Position, string | Buffer>();
+    /** Undefined is one to be read again when it is sent: many of them would be much to hold. */
+    const found = new Map<Position, WindowEntry | undefined>();
     let older = 0;
     for (const topic of await this.#existingTopics(slice)) {
       if (!this.stream.writable) return;
       if (slice.isOver) await slice.next();
-      const inWindow = this.#window.newest(topic, head.ordinal, this.selection);
+      const { ordinal } = this.#oldest;
+      const inWindow = this.#window.newest(topic, ordinal, head.ordinal, this.selection);
       if (inWindow !== undefined) {
-        frames.set(inWindow.cursor.position, inWindow.frame);
+        found.set(inWindow.cursor.position, inWindow);
       } else if (older < MAX_OLDER_TOPICS) {
         older += 1;
-        const entry = await this.#newestInJournal(topic, head.position);
-        if (entry !== undefined) frames.set(entry.position, frameOf(entry));
+        const entry = await this.#newestInJournal(topic, head.position, slice);
+        if (entry !== undefined) found.set(entry.position, undefined);
       }
     }
-    const inOrder = [...frames].sort(([a], [b]) => comparePositions(a, b));
-    for (const [, frame] of inOrder) {
-      if (!this.stream.sendBytes(frame)) await this.#drained();
+    for (const [position, entry] of [...found].sort(([a], [b]) => comparePositions(a, b))) {
+      if (slice.isOver) await slice.next();
+      if (entry !== undefined) this.#send(entry.frame, entry.cursor.id);
+      else await this.#sendFromJournal(position);
+      if (this.stream.stalled) await this.#drained();
     }
   }
 
@@ -154,8 +173,7 @@ export class Subscription {
     this.#cursor = through;
     const last = entries.at(-1);
     if (last !== undefined) {
-      this.#lastEventId = last.cursor.id;
-      this.stream.sendBytes(Buffer.concat(entries.map(({ frame }) => frame)));
+      this.#send(Buffer.concat(entries.map(({ frame }) => frame)), last.cursor.id);
     }
     return true;
   }
@@ -174,10 +192,39 @@ export class Subscription {
     if (trimmed) await this.#sendGap(this.#lastEventId, 'trimmed');
     const last = entries.at(-1);
     // At the end of the range the window goes on; its start may have moved since, and then we read again.
-    this.#cursor = last === undefined ? start : { ordinal: BEFORE_WINDOW, position: last.position };
-    const admitted = entries.filter((entry) => this.selection.admits(entry));
-    this.#lastEventId = admitted.at(-1)?.id ?? this.#lastEventId;
-    if (admitted.length > 0) this.stream.sendBytes(admitted.map(frameOf).join(''));
+    this.#cursor =
+      last === undefined || isShort(entries)
+        ? this.#notTrimmed(start)
+        : { ordinal: BEFORE_WINDOW, position: last.position };
+    const admitted: Entry[] = [];
+    for (const entry of entries) {
+      if (slice.isOver) await slice.next();
+      if (this.selection.admits(entry)) admitted.push(entry);
+    }
+    const newest = admitted.at(-1);
+    if (newest !== undefined) this.#send(admitted.map(frameOf).join(''), newest.id);
+  }
+
+  #send(frames: string | Buffer, lastId: string): void {
+    this.#lastEventId = lastId;
+    this.stream.sendBytes(frames);
+  }
+
+  async #sendFromJournal(position: Position): Promise<void> {
+    const after = positionBefore(position);
+    const { entries } = await this.#journal.read({ after, through: position, ...READ_LIMITS });
+    const entry = entries.find((each) => each.position === position);
+    if (entry !== undefined) this.#send(frameOf(entry), entry.id);
+  }
+
+  async #oldestHeld(): Promise<Cursor> {
+    const { oldest } = await this.#journal.bounds();
+    if (oldest === undefined) return this.#window.head;
+    return this.#window.cursorAt(positionBefore(oldest.position));
+  }
+
+  #notTrimmed(cursor: Cursor): Cursor {
+    return cursor.ordinal < this.#oldest.ordinal ? this.#oldest : cursor;
   }
 
   /** What to ask the journal for: undefined means every topic. */
@@ -189,9 +236,10 @@ export class Subscription {
     if (topics !== undefined) return topics === 'all' ? undefined : topics;
     if (this.#journalTopics?.through !== through) {
       const asked = await this.#askedFor(await this.#journal.topics(), slice);
-      this.#journalTopics = { through, topics: [...asked] };
+      this.#journalTopics = { through, topics: asked };
     }
-    return this.#journalTopics.topics;
+    const { topics: asked } = this.#journalTopics;
+    return asked.length > MAX_TOPICS_TO_MERGE ? undefined : asked;
   }
 
   /** The topics that were asked for and have updates. */
@@ -212,7 +260,11 @@ export class Subscription {
     return asked;
   }
 
-  async #newestInJournal(topic: string, through: Position): Promise<Entry | undefined> {
+  async #newestInJournal(
+    topic: string,
+    through: Position,
+    slice: TimeSlice,
+  ): Promise<Entry | undefined> {
     const [newest] = await this.#journal.newest(topic, 1);
     if (newest === undefined) return undefined;
     if (this.selection.admits(newest) && comparePositions(newest.position, through) <= 0) {
@@ -225,6 +277,7 @@ export class Subscription {
       const range = { after, through, topics: [topic], ...READ_LIMITS };
       const { entries } = await this.#journal.read(range);
       if (entries.length === 0) return found;
+      if (slice.isOver) await slice.next();
       after = entries.at(-1)?.position;
       found = entries.findLast((entry) => this.selection.admits(entry)) ?? found;
     }
@@ -248,6 +301,13 @@ export class Subscription {
       if (!stream.stalled || stream.closed) done();
     });
   }
+}
+
+/** Whether a read has ended because there was no more. */
+function isShort(entries: readonly Entry[]): boolean {
+  const { maxEntries, maxLength } = READ_LIMITS;
+  const length = entries.reduce((sum, { data }) => sum + data.length, 0);
+  return entries.length < maxEntries && length < maxLength;
 }
 
 function frameOf({ id, type, data, retry }: Entry): string {

@@ -23,8 +23,9 @@ export interface Cursor {
 /** Before every position of any journal. */
 export const BEGINNING: Position = '0-0';
 
-/** What an entry occupies beside its frame: the object, its strings, its places in the index. */
-const ENTRY_OVERHEAD_BYTES = 400;
+/** What an entry occupies beside its frame, and each of its topics beside its characters. */
+const ENTRY_OVERHEAD_BYTES = 300;
+const TOPIC_OVERHEAD_BYTES = 100;
 
 /** A batch is one write, cut when it has this many bytes: enough to fill a socket, little to hold. */
 const BATCH_BYTES = 64 * 1024;
@@ -63,10 +64,6 @@ export class Window {
     return this.#head;
   }
 
-  get bytes(): number {
-    return this.#bytes;
-  }
-
   /** Adds the journal's next entry; returns it with its frame. */
   add({ id, position, topics, data, type, retry, private: isPrivate }: Entry): WindowEntry {
     const entry: WindowEntry = {
@@ -90,7 +87,7 @@ export class Window {
     return entry;
   }
 
-  /** A cursor at a position that is not before the window's start. */
+  /** A cursor at a position: at the window's start if it is before that. */
   cursorAt(position: Position): Cursor {
     let low = this.#first;
     let high = this.#entries.length;
@@ -138,11 +135,16 @@ export class Window {
     return this.#byTopic.keys();
   }
 
-  /** The newest entry of a topic that a selection admits, up to an ordinal. */
-  newest(topic: string, through: number, selection: Selection): WindowEntry | undefined {
+  /** The newest entry of a topic that a selection admits, after one ordinal and up to another. */
+  newest(
+    topic: string,
+    after: number,
+    through: number,
+    selection: Selection,
+  ): WindowEntry | undefined {
     const ordinal = this.#byTopic
       .get(topic)
-      ?.findLast((each) => each <= through && selection.admits(this.#at(each)));
+      ?.findLast((each) => each > after && each <= through && selection.admits(this.#at(each)));
     return ordinal === undefined ? undefined : this.#at(ordinal);
   }
 
@@ -237,6 +239,8 @@ class OrdinalList {
   }
 }
 
-function sizeOf(entry: WindowEntry): number {
-  return entry.frame.length + ENTRY_OVERHEAD_BYTES;
+/** A topic counts with each of its entries, though they may share it: so the bound holds whatever they are. */
+function sizeOf({ frame, topics }: WindowEntry): number {
+  const ofTopics = topics.reduce((sum, { length }) => sum + 2 * length + TOPIC_OVERHEAD_BYTES, 0);
+  return frame.length + ENTRY_OVERHEAD_BYTES + ofTopics;
 }

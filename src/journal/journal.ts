@@ -47,7 +47,7 @@ export interface ReadRange {
   readonly through?: Position | undefined;
   /**
    * Only entries with at least one of these topics, each entry once. The cost is in proportion to the
-   * entries of these topics, not to the length of the journal.
+   * entries of these topics times how many topics there are, not to the length of the journal.
    */
   readonly topics?: readonly string[] | undefined;
   /** At most so many entries… */
@@ -149,6 +149,12 @@ export function comparePositions(a: Position, b: Position): number {
   const [aEpoch, aSequence] = parsePosition(a);
   const [bEpoch, bSequence] = parsePosition(b);
   return aEpoch - bEpoch || aSequence - bSequence;
+}
+
+/** A position that nothing stands between it and this one: to read from this one on. */
+export function positionBefore(position: Position): Position {
+  const [epoch, sequence] = parsePosition(position);
+  return `${epoch}-${sequence - 1}`;
 }
 
 /** Whether a text has the form of a position, which no publisher's own id may have. */

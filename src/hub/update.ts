@@ -1,0 +1,55 @@
+import { isPosition, type Update } from '../journal/journal.js';
+import { encodeFrame, FrameError } from '../sse/frame.js';
+
+/** What every journal can keep and every frame can carry, in bytes of UTF-8. */
+export const MAX_TOPIC_BYTES = 1_024;
+export const MAX_ID_BYTES = 256;
+export const MAX_TYPE_BYTES = 256;
+export const MAX_TOPICS_PER_UPDATE = 100;
+
+/** An update that cannot be published. Its message begins with the field and says what is wrong. */
+export class UpdateError extends TypeError {
+  readonly code = 'ERR_UPDATE';
+}
+
+/** @throws {UpdateError} for an update that cannot be kept or sent. */
+export function assertUpdate({ topics, data, id, type, retry }: Update): void {
+  if (!Array.isArray(topics) || topics.length === 0) throw new UpdateError('topic is missing');
+  if (topics.length > MAX_TOPICS_PER_UPDATE) {
+    throw new UpdateError(`topic is given more than the ${MAX_TOPICS_PER_UPDATE} times allowed`);
+  }
+  if (new Set(topics).size < topics.length) throw new UpdateError('topic is given twice');
+  for (const topic of topics) assertText('topic', topic, MAX_TOPIC_BYTES);
+  if (typeof data !== 'string') throw new UpdateError(`data is a string, not ${typeof data}`);
+  if (id !== undefined) assertId(id);
+  if (type !== undefined) assertLine('type', type, MAX_TYPE_BYTES);
+  try {
+    encodeFrame({ id, event: type, retry });
+  } catch (error) {
+    throw error instanceof FrameError ? new UpdateError(error.message, { cause: error }) : error;
+  }
+}
+
+function assertId(id: string): void {
+  assertLine('id', id, MAX_ID_BYTES);
+  // It comes back in a header, which loses them.
+  if (id.trim() !== id) throw new UpdateError('id begins or ends with a space');
+  if (id.startsWith('#')) throw new UpdateError('id must not start with #');
+  if (id === 'earliest') {
+    throw new UpdateError('id must not be earliest, which means all that is held');
+  }
+  if (isPosition(id)) throw new UpdateError('id has the form of those that the hub gives');
+}
+
+function assertLine(field: 'id' | 'type', text: string, maxBytes: number): void {
+  assertText(field, text, maxBytes);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+  if (/[\x00-\x1f\x7f]/.test(text)) throw new UpdateError(`${field} contains a control character`);
+}
+
+function assertText(field: 'topic' | 'id' | 'type', text: string, maxBytes: number): void {
+  if (typeof text !== 'string' || text === '') throw new UpdateError(`${field} is empty`);
+  if (Buffer.byteLength(text) > maxBytes) {
+    throw new UpdateError(`${field} is longer than the ${maxBytes} bytes allowed`);
+  }
+}
