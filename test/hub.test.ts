@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
+import { Selection } from '../src/hub/selection.js';
 import { UpdateError } from '../src/hub/update.js';
 import type { Entry } from '../src/journal/journal.js';
 import {
@@ -201,6 +202,22 @@ describe.each(WINDOWS)('replay, with a window of %d bytes', (windowMaxBytes) => 
     expect(published).toHaveLength(6_000);
   });
 });
+
+test.each(WINDOWS)(
+  "replay of a topic looks at that topic's updates alone, however many others there are (window %d)",
+  async (windowMaxBytes) => {
+    const test = await openTestHub({ windowMaxBytes });
+    for (let n = 0; n < 10; n += 1) {
+      await publishMany(test, 'others', 0, 2_000);
+      await publishMany(test, 'rare', n, 1);
+    }
+    const lookedAt = jest.spyOn(Selection.prototype, 'admits');
+    const client = await subscribe(test, 'rare', { from: 'earliest' });
+    await client.has(10);
+    expect(lookedAt.mock.calls.length).toBeLessThanOrEqual(10);
+    lookedAt.mockRestore();
+  },
+);
 
 describe('the gap', () => {
   const gapOf = ({ events }: HubClient) => {
