@@ -1,7 +1,8 @@
 import type { Context } from 'koa';
-import { type Grants, TokenError, verifyToken } from '../auth/grants.js';
-import type { TokenKey, TokenKeys } from '../auth/keys.js';
+import { type Grants, TokenError } from '../auth/grants.js';
+import type { TokenKeys } from '../auth/keys.js';
 import { KeysUnavailableError } from '../auth/remote-keys.js';
+import { VerifiedTokens } from '../auth/verified-tokens.js';
 import type { Config } from '../config.js';
 import { covers, type Selector } from '../hub/selector.js';
 import { type PresentedToken, readToken } from './token.js';
@@ -24,22 +25,26 @@ export interface Authorizer {
 }
 
 export function createAuthorizer({ keys, anonymous, origins }: AuthorizerOptions): Authorizer {
+  const verified = keys && {
+    publisher: new VerifiedTokens(keys.publisher),
+    subscriber: new VerifiedTokens(keys.subscriber),
+  };
   return {
     async publisher(ctx) {
       // Before anything is said of a token, which would not help.
-      if (keys === undefined) refuseWithoutKeys(ctx);
+      if (verified === undefined) refuseWithoutKeys(ctx);
       const token = presentedToken(ctx);
       if (token === undefined) refuseMissing(ctx, 'Publishing');
       if (token.from === 'cookie') requireTrustedOrigin(ctx, origins);
-      return verify(ctx, token, keys.publisher);
+      return verify(ctx, token, verified.publisher);
     },
 
     async subscriber(ctx) {
       const token = presentedToken(ctx);
       if (token === undefined && anonymous) return undefined;
-      if (keys === undefined) refuseWithoutKeys(ctx);
+      if (verified === undefined) refuseWithoutKeys(ctx);
       if (token === undefined) refuseMissing(ctx, 'Subscribing');
-      return verify(ctx, token, keys.subscriber);
+      return verify(ctx, token, verified.subscriber);
     },
   };
 }
@@ -80,9 +85,13 @@ function presentedToken(ctx: Context): PresentedToken | undefined {
   }
 }
 
-async function verify(ctx: Context, token: PresentedToken, key: TokenKey): Promise<Grants> {
+async function verify(
+  ctx: Context,
+  token: PresentedToken,
+  verified: VerifiedTokens,
+): Promise<Grants> {
   try {
-    return await verifyToken(token.text, key);
+    return await verified.verify(token.text);
   } catch (error) {
     refuseError(ctx, error);
   }

@@ -27,6 +27,7 @@ export function readToken(ctx: Context): PresentedToken | undefined {
     throw new TokenError('There is more than one token in the query.');
   if (authorization !== undefined) return { text: authorization, from: 'query' };
 
+  if (ctx.get('Cookie') === '') return undefined;
   const cookie = ctx.cookies.get(TOKEN_COOKIE, { signed: false });
   return cookie === undefined ? undefined : { text: cookie, from: 'cookie' };
 }

@@ -60,7 +60,7 @@ export function sse(options: SseOptions = {}): SseMiddleware {
   }
 
   const middleware: Middleware<object, SseContext> = async function sse(ctx, next) {
-    if (!ctx.accepts('text/event-stream')) {
+    if (!acceptsEventStream(ctx)) {
       ctx.throw(406, 'This is an event stream: accept text/event-stream to read it.');
     }
     setHeaders(ctx);
@@ -72,6 +72,9 @@ export function sse(options: SseOptions = {}): SseMiddleware {
     const stream = new EventStream({ highWaterMark, lastEventId: readLastEventId(ctx) });
     ctx.eventStream = stream;
     ctx.body = stream;
+    // The stream ends with its connection, so it needs no chunks. Each would make Node write four pieces
+    // (size, line break, frames, line break) where one does.
+    ctx.res.useChunkedEncodingByDefault = false;
     closeWithConnection(stream, ctx);
     handleErrors(ctx);
     try {
@@ -84,12 +87,21 @@ export function sse(options: SseOptions = {}): SseMiddleware {
     if (ctx.body !== stream) {
       stream.destroy(); // The middleware below has answered with something else.
       takeBackHeaders(ctx);
+      ctx.res.useChunkedEncodingByDefault = true;
     } else if (ctx.writable) {
       register(stream);
       ctx.flushHeaders(); // Without it `open` would fire with the first event, whenever that is.
     }
   };
   return Object.assign(middleware, { streams });
+}
+
+/** What browsers send is looked at first: negotiating leaves objects behind for as long as the stream lives. */
+function acceptsEventStream(ctx: ParameterizedContext): boolean {
+  const accept = ctx.get('Accept');
+  return (
+    accept === 'text/event-stream' || accept === '' || Boolean(ctx.accepts('text/event-stream'))
+  );
 }
 
 const HEADERS = {
