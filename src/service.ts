@@ -18,6 +18,12 @@ import { sse } from './sse/middleware.js';
 /** How long clients have to take their last bytes before their connections are cut. */
 const STOP_MS = 1_000;
 
+/**
+ * How many connections the system holds until they are accepted (it may allow fewer): when a server comes back,
+ * all clients do at once, and one that is turned away tries again seconds later. Node's own default is 511.
+ */
+const LISTEN_BACKLOG = 8_192;
+
 export interface Service {
   /** Where the service listens, as a URL for a browser on this machine. */
   readonly url: string;
@@ -129,7 +135,7 @@ function firstPublish(url: string, token: string): string {
 function listen(server: Server, config: Config): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => reject(new ConfigError(refusal(error, config))));
-    server.listen(config.PORT, config.HOST, () => {
+    server.listen({ port: config.PORT, host: config.HOST, backlog: LISTEN_BACKLOG }, () => {
       server.removeAllListeners('error');
       resolve();
     });

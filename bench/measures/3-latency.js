@@ -1,0 +1,49 @@
+/**
+ * 3: latency at a steady rate, from the moment an update is due to the moment a client reads it, over every
+ * event of every client. The updates are sent on time whether or not the last have been acknowledged.
+ */
+import { Clients } from '../load/clients.js';
+import { Publishers } from '../load/publishers.js';
+import { startWindow } from '../load/window.js';
+
+const PUBLISHERS = 64;
+
+export const latency = {
+  number: 3,
+  title: 'Latency at a steady rate',
+  variants: [
+    { id: '1000', label: '1,000 clients, 20/s', clients: 1_000, rate: 20 },
+    { id: '5000', label: '5,000 clients, 5/s', clients: 5_000, rate: 5 },
+    { id: '100', label: '100 clients, 1,000/s', clients: 100, rate: 1_000 },
+  ],
+  metrics: [
+    { id: 'p50', label: 'p50 ms', better: 'lower' },
+    { id: 'p99', label: 'p99 ms', better: 'lower', chart: true },
+  ],
+  sizes: {
+    full: { warmUpMs: 2_000, measuredMs: 4_000 },
+    quick: { warmUpMs: 500, measuredMs: 1_000, variants: ['1000'] },
+  },
+  openFiles: () => 5_500,
+
+  async run(server, { warmUpMs, measuredMs }, { clients: count, rate }) {
+    const publishers = await Publishers.open(server, PUBLISHERS);
+    const clients = new Clients(server, publishers);
+    try {
+      await clients.open(count, { sampleEvery: 1 });
+      await publishers.publishAtRate(rate, warmUpMs);
+      await clients.whenReceived(publishers.total * count);
+      clients.recordLatencies();
+      const endWindow = startWindow(server);
+      const lateMs = await publishers.publishAtRate(rate, measuredMs);
+      await clients.whenReceived(publishers.total * count);
+      const usage = endWindow();
+      clients.check(() => publishers.total, publishers.published);
+      const [p50, p99] = clients.latencies.quantiles([0.5, 0.99]);
+      return { p50, p99, lateMs, ...usage };
+    } finally {
+      clients.close();
+      publishers.close();
+    }
+  },
+};

@@ -1,0 +1,232 @@
+/**
+ * The servers that are compared: how each is started, what is sent to subscribe and to publish.
+ *
+ * Every server is a process of its own on one core, started anew for every round. All speak HTTP/1.1 and are
+ * published to over HTTP. koa-sse-hub is the built service with its default settings, a token on every publish
+ * and the form that other clients of its protocol send; only where it listens and where its journal is are set.
+ */
+import { spawn } from 'node:child_process';
+import { createHmac, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { memoryOf, pinned } from './machine.js';
+import { isNchanInstalled, prepareNchan } from './servers/nchan.js';
+
+const results = fileURLToPath(new URL('results/', import.meta.url));
+const jwtKey = randomBytes(32).toString('base64url');
+
+const raw = (path) => ({
+  subscribe: (topic) => ({ path: `${path.subscribe}${topic}` }),
+  publish: (topic, data) => ({ path: `${path.publish}${topic}`, type: 'text/plain', body: data }),
+});
+
+const hub = {
+  token: signToken({ mercure: { publish: ['*'] } }, jwtKey),
+  topics: true,
+  templates: true,
+  replay: true,
+  ndjson: true,
+  subscribe: (topic) => ({ path: `/hub?topic=${encodeURIComponent(topic)}` }),
+  publish: (topic, data) => ({
+    path: '/hub',
+    type: 'application/x-www-form-urlencoded',
+    body: `topic=${encodeURIComponent(topic)}&data=${data}`,
+  }),
+  publishMany: (topic, list) => ({
+    path: '/hub',
+    type: 'application/x-ndjson',
+    body: list.map((data) => `${JSON.stringify({ topic, data })}\n`).join(''),
+  }),
+};
+
+export const peers = [
+  {
+    id: 'floor',
+    label: 'node:http (floor)',
+    file: 'servers/floor.js',
+    topics: true,
+    ...raw({ subscribe: '/', publish: '/' }),
+  },
+  {
+    id: 'naive',
+    label: 'naive Koa',
+    file: 'servers/naive-koa.js',
+    ...raw({ subscribe: '/', publish: '/' }),
+  },
+  {
+    id: 'better-sse',
+    label: `better-sse ${versionOf('better-sse')}`,
+    file: 'servers/better-sse.js',
+    installed: versionOf('better-sse') !== '',
+    ...raw({ subscribe: '/', publish: '/' }),
+  },
+  {
+    id: 'nchan',
+    label: 'nginx + nchan',
+    installed: isNchanInstalled,
+    topics: true,
+    replay: true,
+    ...raw({ subscribe: '/subscribe/', publish: '/publish/' }),
+  },
+  { id: 'hub-memory', label: 'koa-sse-hub, memory', journal: () => 'memory:', ...hub },
+  {
+    id: 'hub-lmdb',
+    label: 'koa-sse-hub, LMDB',
+    journal: (directory) => `lmdb:${directory}`,
+    ...hub,
+  },
+];
+
+const running = new Set();
+
+/** Starts a server and waits until it accepts connections. */
+export async function start(peer, { cpuProfile } = {}) {
+  const directory = await mkdtemp(join(results, 'server-'));
+  const nchan = peer.id === 'nchan' ? await prepareNchan(directory) : undefined;
+  const [program, ...args] = pinned(nchan?.command ?? nodeCommand(peer, cpuProfile));
+  const child = spawn(program, args, {
+    // A group of its own, so that a server's children end with it.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      ...process.env,
+      NODE_ENV: 'production',
+      NODE_OPTIONS: '',
+      HOST: '127.0.0.1',
+      PORT: '0',
+      JWT_KEY: jwtKey,
+      JOURNAL: peer.journal?.(join(directory, 'journal')) ?? '',
+    },
+  });
+  const server = new Server(peer, child, directory);
+  running.add(server);
+  try {
+    server.port = nchan?.port ?? (await server.printedPort());
+    await server.accepts();
+    return server;
+  } catch (error) {
+    const errors = nchan?.errors() ?? '';
+    await server.stop();
+    throw new Error(`${peer.label} does not start: ${error.message}\n${server.output}${errors}`);
+  }
+}
+
+/** Ends every server that runs, without waiting: for when this process ends. */
+export function killServers() {
+  for (const server of running) server.kill('SIGKILL');
+}
+
+class Server {
+  output = '';
+  port = 0;
+  #child;
+  #directory;
+  #exited;
+
+  constructor(peer, child, directory) {
+    this.peer = peer;
+    this.#child = child;
+    this.#directory = directory;
+    this.#exited = new Promise((resolve) => child.once('close', resolve).once('error', resolve));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        // The newest of it, for an error message.
+        this.output = (this.output + text).slice(-4_000);
+      });
+    }
+  }
+
+  get pid() {
+    return this.#child.pid;
+  }
+
+  get memory() {
+    return memoryOf(this.pid);
+  }
+
+  printedPort() {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        const match = /listens on \D*(?:\d+\.\d+\.\d+\.\d+:)?(\d+)/.exec(this.output);
+        if (match !== null) resolve(Number(match[1]));
+      };
+      this.#child.stdout.on('data', look);
+      this.#exited.then(() => reject(new Error('it has exited')));
+      setTimeout(() => reject(new Error('it does not say where it listens')), 10_000).unref();
+    });
+  }
+
+  async accepts() {
+    for (let attempt = 0; attempt < 100; attempt++) {
+      if (await canConnect(this.port)) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error('it does not accept connections');
+  }
+
+  kill(signal) {
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      // It has ended.
+    }
+  }
+
+  async stop() {
+    // In order first, so that a CPU profile is written and nginx ends its worker.
+    this.kill('SIGTERM');
+    const cut = setTimeout(() => this.kill('SIGKILL'), 5_000);
+    await this.#exited;
+    clearTimeout(cut);
+    running.delete(this);
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** The bytes of a request that subscribes, on a connection of its own. */
+export function subscribeRequest(peer, topic, { lastEventId } = {}) {
+  const cursor = lastEventId === undefined ? '' : `Last-Event-ID: ${lastEventId}\r\n`;
+  return `GET ${peer.subscribe(topic).path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n${cursor}\r\n`;
+}
+
+/** The bytes of a request that publishes, on a connection that is kept. The data is ASCII. */
+export function publishRequest(peer, topic, data) {
+  return post(peer, peer.publish(topic, data));
+}
+
+/** The same for many updates, where a peer takes them. */
+export function publishManyRequest(peer, topic, list) {
+  return post(peer, peer.publishMany(topic, list));
+}
+
+function post({ token }, { path, type, body }) {
+  const authorization = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
+  return `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: ${type}\r\n${authorization}Content-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+function nodeCommand({ file = '../dist/main.js' }, cpuProfile) {
+  const options = cpuProfile ? ['--cpu-prof', `--cpu-prof-dir=${cpuProfile}`] : [];
+  return [process.execPath, ...options, fileURLToPath(new URL(file, import.meta.url))];
+}
+
+function signToken(payload, key) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const content = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(payload)}`;
+  return `${content}.${createHmac('sha256', key).update(content).digest('base64url')}`;
+}
+
+function canConnect(port) {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
+function versionOf(name) {
+  const file = new URL(`../node_modules/${name}/package.json`, import.meta.url);
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).version : '';
+}
