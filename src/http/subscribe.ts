@@ -5,7 +5,7 @@ import type { Presence } from '../hub/presence.js';
 import { Selection } from '../hub/selection.js';
 import { compileSelector, type Selector, SelectorError } from '../hub/selector.js';
 import type { Start } from '../hub/subscription.js';
-import { readLastEventId, type SseContext } from '../sse/middleware.js';
+import { MAX_TIMER_MS, readLastEventId, type SseContext } from '../sse/middleware.js';
 import { toAscii } from './ascii.js';
 import type { Authorizer } from './auth.js';
 
@@ -15,9 +15,6 @@ const MAX_VARIABLES = 100;
 
 /** How long a client whose token has ended may take for its last bytes. */
 const EXPIRY_GRACE_MS = 1_000;
-
-/** The longest delay that Node's timers keep. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What is known of a subscriber before its stream is opened. */
 export interface SubscribeContext extends SseContext {

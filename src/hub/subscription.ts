@@ -6,10 +6,9 @@ import {
   positionBefore,
 } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
-import { encodeFrame } from '../sse/frame.js';
 import type { Selection } from './selection.js';
 import { TimeSlice } from './time-slice.js';
-import { BEGINNING, type Cursor, type Window, type WindowEntry } from './window.js';
+import { BEGINNING, type Cursor, frameOf, type Window, type WindowEntry } from './window.js';
 
 /** Where a subscription starts to read, as `Hub.locate` found it. */
 export interface Start {
@@ -308,8 +307,4 @@ function isShort(entries: readonly Entry[]): boolean {
   const { maxEntries, maxLength } = READ_LIMITS;
   const length = entries.reduce((sum, { data }) => sum + data.length, 0);
   return entries.length < maxEntries && length < maxLength;
-}
-
-function frameOf({ id, type, data, retry }: Entry): string {
-  return encodeFrame({ id, event: type, data, retry });
 }

@@ -65,12 +65,13 @@ export class Window {
   }
 
   /** Adds the journal's next entry; returns it with its frame. */
-  add({ id, position, topics, data, type, retry, private: isPrivate }: Entry): WindowEntry {
+  add(added: Entry): WindowEntry {
+    const { id, position, topics, private: isPrivate } = added;
     const entry: WindowEntry = {
       cursor: { ordinal: this.#head.ordinal + 1, position, id },
       topics,
       private: isPrivate,
-      frame: Buffer.from(encodeFrame({ id, event: type, data, retry })),
+      frame: Buffer.from(frameOf(added)),
     };
     this.#entries.push(entry);
     for (const topic of topics) {
@@ -189,6 +190,11 @@ export class Window {
       this.#first = 0;
     }
   }
+}
+
+/** An update as its subscribers receive it. */
+export function frameOf({ id, type, data, retry }: Entry): string {
+  return encodeFrame({ id, event: type, data, retry });
 }
 
 interface Candidates {

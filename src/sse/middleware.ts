@@ -27,7 +27,7 @@ export type SseMiddleware = Middleware<object, SseContext> & {
 };
 
 /** The longest delay that Node's timers keep: a longer one would fire at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Makes a route an event stream: sets the headers, assigns an {@link EventStream} to `ctx.body` and
