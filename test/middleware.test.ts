@@ -200,18 +200,25 @@ describe('a handler below', () => {
     expect((await reported.promise).message).toBe('a bug');
   });
 
-  test('above that fails after the head was sent ends the connection', async () => {
+  test('has its stream closed before middleware above goes on, whose failure then is reported', async () => {
     const app = new Koa();
-    app.on('error', () => undefined);
+    const reported = deferred<Error>();
+    app.on('error', (error: Error) => reported.resolve(error));
+    let stream: EventStream | undefined;
     app.use(async (_, next) => {
       await next();
-      throw new Error('too late');
+      throw new Error(`stream closed: ${stream?.closed}`);
     });
     app.use(sse()).use((ctx) => {
-      ctx.eventStream.send({ data: 'never sent' });
+      stream = ctx.eventStream;
+      stream.send({ data: 'sent' });
     });
     server = await serve(app);
-    await ended(await connect(server.url));
+    const client = await connect(server.url);
+    expect((await client.next()).data).toBe('sent');
+    stream?.end();
+    await ended(client);
+    expect((await reported.promise).message).toBe('stream closed: true');
   });
 
   test('that answers with a body of its own answers with its type, not as an event stream', async () => {

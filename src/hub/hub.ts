@@ -61,6 +61,8 @@ export class Hub {
   /** Live subscriptions and those that catch up. */
   readonly #subscriptions = new Map<EventStream, Subscription>();
   readonly #observers = new Map<string, readonly ((entry: Entry) => void)[]>();
+  /** One listener for all streams. */
+  readonly #forget: (this: EventStream) => void;
   #slow = 0;
   #unfollow: () => void = () => undefined;
 
@@ -88,6 +90,10 @@ export class Hub {
     this.#journal = journal;
     this.#window = new Window(options.windowMaxBytes, head);
     this.#options = options;
+    const subscriptions = this.#subscriptions;
+    this.#forget = function forget() {
+      subscriptions.delete(this);
+    };
   }
 
   /**
@@ -123,7 +129,7 @@ export class Hub {
     const { identity = 'a subscriber' } = options;
     const subscription = new Subscription(parts, stream, selection, identity);
     this.#subscriptions.set(stream, subscription);
-    stream.on('close', () => this.#subscriptions.delete(stream));
+    stream.on('close', this.#forget);
     if (options.start) {
       this.#catchUp(subscription, subscription.startAt(options.start));
       return;

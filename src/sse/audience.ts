@@ -13,14 +13,6 @@ export interface AudienceOptions {
   readonly onEmpty?: () => void;
 }
 
-interface Member {
-  /** How many of the pending frames were sent before it joined, and so are not for it. */
-  joinedAt: number;
-  stalled: boolean;
-  readonly onDrain: () => void;
-  readonly onClose: () => void;
-}
-
 /**
  * A set of event streams that receive the same bytes.
  *
@@ -33,13 +25,27 @@ interface Member {
  * closes.
  */
 export class Audience {
-  readonly #members = new Map<EventStream, Member>();
+  readonly #members = new Set<EventStream>();
+  /** Members that joined in this turn, and how many of the pending frames were sent before and are not for them. */
+  readonly #joined = new Map<EventStream, number>();
+  readonly #stalled = new Set<EventStream>();
   readonly #options: AudienceOptions;
   /** The frames of this turn. Held once for all members, and no longer than the turn. */
   #pending: Buffer[] = [];
+  /** One listener for all members: two closures for each are memory that ten thousand idle clients feel. */
+  readonly #onClose: (this: EventStream) => void;
+  readonly #onDrain: (this: EventStream) => void;
 
   constructor(options: AudienceOptions = {}) {
     this.#options = options;
+    const audience = this;
+    this.#onClose = function leave() {
+      audience.delete(this);
+    };
+    this.#onDrain = function resume() {
+      audience.#stalled.delete(this);
+      options.onResume?.(this);
+    };
   }
 
   get size(): number {
@@ -53,24 +59,18 @@ export class Audience {
   /** Adds a stream. It receives what is sent from now on. A closed one is not added. */
   add(stream: EventStream): this {
     if (!stream.writable || this.#members.has(stream)) return this;
-    const member: Member = {
-      joinedAt: this.#pending.length,
-      stalled: false,
-      onDrain: () => this.#resume(stream, member),
-      onClose: () => this.delete(stream),
-    };
-    this.#members.set(stream, member);
-    stream.on('close', member.onClose);
+    this.#members.add(stream);
+    if (this.#pending.length > 0) this.#joined.set(stream, this.#pending.length);
+    stream.on('close', this.#onClose);
     return this;
   }
 
   /** Takes a stream out, together with what was sent to it in this turn. The stream stays open. */
   delete(stream: EventStream): boolean {
-    const member = this.#members.get(stream);
-    if (member === undefined) return false;
-    stream.off('close', member.onClose);
-    stream.off('drain', member.onDrain);
-    this.#members.delete(stream);
+    if (!this.#members.delete(stream)) return false;
+    this.#joined.delete(stream);
+    stream.off('close', this.#onClose);
+    if (this.#stalled.delete(stream)) stream.off('drain', this.#onDrain);
     if (this.#members.size === 0) this.#options.onEmpty?.();
     return true;
   }
@@ -111,31 +111,26 @@ export class Audience {
     const pending = this.#pending;
     this.#pending = [];
     const whole = concat(pending);
-    const stalled: [EventStream, Member][] = [];
-    for (const [stream, member] of this.#members) {
-      const { joinedAt } = member;
-      member.joinedAt = 0;
+    const missed: EventStream[] = [];
+    for (const stream of this.#members) {
+      const joinedAt = (this.#joined.size > 0 && this.#joined.get(stream)) || 0;
       if (joinedAt === pending.length) continue;
-      if (stream.stalled) stalled.push([stream, member]);
+      if (stream.stalled) missed.push(stream);
       else stream.sendBytes(joinedAt === 0 ? whole : concat(pending.slice(joinedAt)));
     }
+    this.#joined.clear();
     // Their owner may do anything to the audience, so it is told when everybody else has been served.
-    for (const [stream, member] of stalled) {
-      if (this.#members.get(stream) === member) this.#stall(stream, member);
+    for (const stream of missed) {
+      if (this.#members.has(stream)) this.#stall(stream);
     }
     this.#options.onFlush?.();
   }
 
-  #stall(stream: EventStream, member: Member): void {
-    if (member.stalled) return;
-    member.stalled = true;
-    stream.once('drain', member.onDrain);
+  #stall(stream: EventStream): void {
+    if (this.#stalled.has(stream)) return;
+    this.#stalled.add(stream);
+    stream.once('drain', this.#onDrain);
     this.#options.onStall?.(stream);
-  }
-
-  #resume(stream: EventStream, member: Member): void {
-    member.stalled = false;
-    this.#options.onResume?.(stream);
   }
 }
 

@@ -22,7 +22,7 @@ export class EventStream extends PassThrough {
     super({ highWaterMark });
     this.lastEventId = lastEventId;
     // Koa reports a body's error once it sends the body; one that comes before must not end the process.
-    this.on('error', () => undefined);
+    this.on('error', ignore);
     // Every audience that a stream is in listens for its 'close'. That is no leak, however many they are.
     this.setMaxListeners(0);
   }
@@ -59,3 +59,5 @@ export class EventStream extends PassThrough {
     super._destroy(isConnectionError(error) ? null : error, callback);
   }
 }
+
+function ignore(): void {}

@@ -1,7 +1,7 @@
 import type { Middleware, ParameterizedContext } from 'koa';
 import { Audience } from './audience.js';
-import { isClientAbort } from './client-abort.js';
 import { EventStream } from './event-stream.js';
+import { prepare, transmit, undo } from './transmission.js';
 
 export interface SseOptions {
   /**
@@ -44,19 +44,20 @@ export function sse(options: SseOptions = {}): SseMiddleware {
   const { heartbeatMs = 15_000, highWaterMark = 16 * 1024 } = options;
   assertWholeNumber('heartbeatMs', heartbeatMs, MAX_TIMER_MS);
   assertWholeNumber('highWaterMark', highWaterMark, Number.MAX_SAFE_INTEGER);
-  const streams = new Audience();
   let heartbeat: NodeJS.Timeout | undefined;
-
-  /** One timer for all streams, running while there are any. */
-  function register(stream: EventStream): void {
-    streams.add(stream);
-    if (heartbeatMs === 0 || !stream.writable) return;
-    heartbeat ??= setInterval(() => streams.comment(), heartbeatMs).unref();
-    stream.on('close', () => {
-      if (streams.size > 0) return;
+  const streams = new Audience({
+    onEmpty() {
       clearInterval(heartbeat);
       heartbeat = undefined;
-    });
+    },
+  });
+
+  function register(stream: EventStream): void {
+    streams.add(stream);
+    // One timer for all streams, running while there are any.
+    if (heartbeatMs > 0 && streams.size > 0) {
+      heartbeat ??= setInterval(() => streams.comment(), heartbeatMs).unref();
+    }
   }
 
   const middleware: Middleware<object, SseContext> = async function sse(ctx, next) {
@@ -72,11 +73,7 @@ export function sse(options: SseOptions = {}): SseMiddleware {
     const stream = new EventStream({ highWaterMark, lastEventId: readLastEventId(ctx) });
     ctx.eventStream = stream;
     ctx.body = stream;
-    // The stream ends with its connection, so it needs no chunks. Each would make Node write four pieces
-    // (size, line break, frames, line break) where one does.
-    ctx.res.useChunkedEncodingByDefault = false;
-    closeWithConnection(stream, ctx);
-    handleErrors(ctx);
+    prepare(stream, ctx);
     try {
       await next();
     } catch (error) {
@@ -87,10 +84,10 @@ export function sse(options: SseOptions = {}): SseMiddleware {
     if (ctx.body !== stream) {
       stream.destroy(); // The middleware below has answered with something else.
       takeBackHeaders(ctx);
-      ctx.res.useChunkedEncodingByDefault = true;
+      undo(ctx);
     } else if (ctx.writable) {
       register(stream);
-      ctx.flushHeaders(); // Without it `open` would fire with the first event, whenever that is.
+      await transmit(stream, ctx);
     }
   };
   return Object.assign(middleware, { streams });
@@ -135,35 +132,6 @@ export function readLastEventId(ctx: Pick<ParameterizedContext, 'get' | 'query'>
   // Browsers send the id's UTF-8 bytes; Node reads header values as Latin-1.
   const header = Buffer.from(ctx.get('Last-Event-ID'), 'latin1').toString();
   return header || [ctx.query.lastEventID].flat()[0] || '';
-}
-
-/**
- * Koa closes the body with its response. A response that still waits for an earlier one on its connection
- * (HTTP/1.1 pipelining) does not know of the connection's end, and neither would its stream.
- */
-function closeWithConnection(stream: EventStream, { req, res }: ParameterizedContext): void {
-  if (res.socket !== null || req.httpVersionMajor !== 1) return;
-  const { socket } = req;
-  const close = () => stream.destroy();
-  socket.setMaxListeners(0); // One for each request that waits, and gone with it.
-  socket.once('close', close);
-  stream.once('close', () => socket.off('close', close));
-  if (socket.destroyed) close();
-}
-
-/**
- * Koa reports every body whose client left before its end as an application error, with a stack trace.
- * For an event stream there is no other end, so that report stops here; all others go on to the app. One
- * that comes too late for an answer ends the connection, or the client would wait on a stream that nobody
- * writes to.
- */
-function handleErrors(ctx: ParameterizedContext): void {
-  const { onerror } = ctx;
-  ctx.onerror = (error) => {
-    if (error == null || isClientAbort(error, ctx)) return;
-    onerror.call(ctx, error);
-    if (ctx.headerSent && !ctx.res.writableEnded) ctx.res.destroy();
-  };
 }
 
 function assertWholeNumber(name: string, value: number, max: number): void {
