@@ -1,6 +1,6 @@
 import type { Audience } from '../sse/audience.js';
 import type { Addressed, Selection } from './selection.js';
-import type { Selector } from './selector.js';
+import { TemplateIndex } from './template-index.js';
 import type { Cursor } from './window.js';
 
 /** The live subscriptions of one selection. They receive the same updates, so they are one audience. */
@@ -16,38 +16,34 @@ export interface Group {
   unwritten: { readonly after: Cursor; readonly sent: Cursor | undefined } | undefined;
 }
 
-/** Which template selectors match a topic is remembered for this many topics. */
-const MAX_CACHED_TOPICS = 10_000;
-
-interface TemplateGroups {
-  readonly selector: Selector;
-  readonly groups: Set<Group>;
-}
-
 /**
- * Finds the groups that an update is for. The work follows the matches, not the clients: exact selectors are
- * looked up, and what templates match a topic is remembered, until a template comes or goes.
+ * Finds the groups that an update is for. The work follows the matches, not the clients.
  */
 export class GroupIndex {
   readonly #any = new Set<Group>();
   readonly #exact = new Map<string, Set<Group>>();
-  readonly #templates = new Map<string, TemplateGroups>();
-  /** The templates that match a topic. Cleared when a template comes or goes, and when it is full. */
-  readonly #matchingTemplates = new Map<string, TemplateGroups[]>();
+  readonly #templates = new TemplateIndex();
 
   add(group: Group): void {
-    for (const selector of group.selection.selectors) this.#groupsOf(selector).add(group);
+    for (const selector of group.selection.selectors) {
+      if (selector.kind === 'any') this.#any.add(group);
+      else if (selector.kind === 'template') this.#templates.add(selector, group);
+      else {
+        const groups = this.#exact.get(selector.text);
+        if (groups === undefined) this.#exact.set(selector.text, new Set([group]));
+        else groups.add(group);
+      }
+    }
   }
 
   delete(group: Group): void {
     for (const selector of group.selection.selectors) {
-      const groups = this.#groupsOf(selector);
-      groups.delete(group);
-      if (groups.size > 0) continue;
-      if (selector.kind === 'exact') this.#exact.delete(selector.text);
-      if (selector.kind === 'template') {
-        this.#templates.delete(selector.text);
-        this.#matchingTemplates.clear();
+      if (selector.kind === 'any') this.#any.delete(group);
+      else if (selector.kind === 'template') this.#templates.delete(selector, group);
+      else {
+        const groups = this.#exact.get(selector.text);
+        groups?.delete(group);
+        if (groups?.size === 0) this.#exact.delete(selector.text);
       }
     }
   }
@@ -57,8 +53,7 @@ export class GroupIndex {
     const found = new Set(this.#any);
     for (const topic of update.topics) {
       for (const group of this.#exact.get(topic) ?? []) found.add(group);
-      if (this.#templates.size === 0) continue;
-      for (const { groups } of this.#templatesFor(topic)) {
+      for (const { groups } of this.#templates.matching(topic)) {
         for (const group of groups) found.add(group);
       }
     }
@@ -66,34 +61,5 @@ export class GroupIndex {
       for (const group of found) if (!group.selection.maySee(update)) found.delete(group);
     }
     return found;
-  }
-
-  #groupsOf(selector: Selector): Set<Group> {
-    if (selector.kind === 'any') return this.#any;
-    if (selector.kind === 'exact') {
-      let groups = this.#exact.get(selector.text);
-      if (groups === undefined) {
-        groups = new Set();
-        this.#exact.set(selector.text, groups);
-      }
-      return groups;
-    }
-    let template = this.#templates.get(selector.text);
-    if (template === undefined) {
-      template = { selector, groups: new Set() };
-      this.#templates.set(selector.text, template);
-      this.#matchingTemplates.clear();
-    }
-    return template.groups;
-  }
-
-  #templatesFor(topic: string): TemplateGroups[] {
-    let matching = this.#matchingTemplates.get(topic);
-    if (matching === undefined) {
-      if (this.#matchingTemplates.size >= MAX_CACHED_TOPICS) this.#matchingTemplates.clear();
-      matching = [...this.#templates.values()].filter(({ selector }) => selector.matches(topic));
-      this.#matchingTemplates.set(topic, matching);
-    }
-    return matching;
   }
 }

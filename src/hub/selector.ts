@@ -13,6 +13,8 @@ export interface Selector {
   readonly kind: 'any' | 'exact' | 'template';
   /** How many variables its template has: what it costs to match goes with them. */
   readonly variables: number;
+  /** What a topic that it matches starts with: one of these. */
+  readonly prefixes: readonly string[];
   matches(topic: string): boolean;
 }
 
@@ -35,15 +37,19 @@ export function compileSelector(text: string): Selector {
       `A topic selector is longer than the ${MAX_SELECTOR_BYTES} bytes allowed.`,
     );
   }
-  if (text === '*') return { text, kind: 'any', variables: 0, matches: () => true };
+  if (text === '*') {
+    return { text, kind: 'any', variables: 0, prefixes: [''], matches: () => true };
+  }
   const template = parseTemplate(text);
   if (template === undefined) {
-    return { text, kind: 'exact', variables: 0, matches: (topic) => topic === text };
+    const matches = (topic: string) => topic === text;
+    return { text, kind: 'exact', variables: 0, prefixes: [text], matches };
   }
   return {
     text,
     kind: 'template',
     variables: template.expressions.flatMap(({ variables }) => variables).length,
+    prefixes: template.literals[0] as Literal,
     matches: (topic) => topic === text || isExpansion(topic, template),
   };
 }
