@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import { HUB_PATH } from '../hub/path.js';
-import { assertUpdate, MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError } from '../hub/update.js';
+import { MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError } from '../hub/update.js';
 import type { Update } from '../journal/journal.js';
 import { type Authorizer, refuseScope, requireTopics } from './auth.js';
 import { IdempotencyMemory } from './idempotency.js';
@@ -45,14 +45,17 @@ export function publish(hub: Hub): Middleware<PublisherState> {
     const { grants } = ctx.state;
     const body = String(ctx.request.body ?? '');
     const type = ctx.is(PUBLISH_TYPES) || FORM;
-    const updates = parseUpdates(ctx, type, body);
+    const { updates, lineOf } = readUpdates(ctx, type, body);
     for (const { topics } of updates) {
       if (topics.some((topic) => topic.includes(HUB_PATH))) {
         refuseScope(ctx, `Topics that contain ${HUB_PATH} are the hub's own.`);
       }
       requireTopics(ctx, grants.publish, topics);
     }
-    const append = async () => (await hub.publish(updates)).map(({ id }) => id);
+    const append = async () => {
+      const refs = await hub.publish(updates).catch((error) => refuseUpdate(ctx, error, lineOf));
+      return refs.map(({ id }) => id);
+    };
     const key = idempotencyKey(ctx, grants);
     const ids = await (key === undefined ? append() : memory.once(ctx, key, type + body, append));
     if (type === NDJSON) {
@@ -80,7 +83,7 @@ const updateSchema = z.strictObject({
           : 'topic must be a text or a list of texts';
       },
     })
-    .transform((topics) => [...new Set([topics].flat())]),
+    .transform((topics) => (typeof topics === 'string' ? [topics] : [...new Set(topics)])),
   data: z
     .unknown()
     .default('')
@@ -105,9 +108,17 @@ function emptyToNone(text: string | undefined): string | undefined {
   return text === '' ? undefined : text?.toWellFormed();
 }
 
-function parseUpdates(ctx: Context, type: string, body: string): Update[] {
-  if (type === FORM) return [check(ctx, fromForm(ctx, new URLSearchParams(body)))];
-  if (type === JSON_TYPE) return [check(ctx, fromJson(ctx, body))];
+interface ParsedBody {
+  readonly updates: readonly Update[];
+  /** Where the n-th update stands, as an error begins. */
+  lineOf(index: number): string;
+}
+
+function readUpdates(ctx: Context, type: string, body: string): ParsedBody {
+  if (type !== NDJSON) {
+    const input = type === FORM ? fromForm(ctx, new URLSearchParams(body)) : fromJson(ctx, body);
+    return { updates: [toUpdate(ctx, input)], lineOf: () => '' };
+  }
   const lines = body
     .split('\n')
     .map((line, index) => ({ line, where: `line ${index + 1}: ` }))
@@ -116,21 +127,22 @@ function parseUpdates(ctx: Context, type: string, body: string): Update[] {
   if (lines.length > MAX_UPDATES_PER_BODY) {
     ctx.throw(413, `The body has more than the ${MAX_UPDATES_PER_BODY} updates allowed.`);
   }
-  return lines.map(({ line, where }) => check(ctx, fromJson(ctx, line, where), where));
+  return {
+    updates: lines.map(({ line, where }) => toUpdate(ctx, fromJson(ctx, line, where), where)),
+    lineOf: (index) => lines[index]?.where ?? '',
+  };
 }
 
-function check(ctx: Context, input: unknown, where = ''): Update {
+function toUpdate(ctx: Context, input: unknown, where = ''): Update {
   const { success, data, error } = updateSchema.safeParse(input);
   if (!success) ctx.throw(400, where + explain(error));
-  const { topic, ...rest } = data;
-  const update = { ...rest, topics: topic };
-  try {
-    assertUpdate(update);
-  } catch (error) {
-    if (error instanceof UpdateError) ctx.throw(400, `${where}${error.message}.`);
-    throw error;
-  }
-  return update;
+  const { topic: topics, type, id, retry } = data;
+  return { topics, data: data.data, type, id, retry, private: data.private };
+}
+
+function refuseUpdate(ctx: Context, error: unknown, lineOf: ParsedBody['lineOf']): never {
+  if (error instanceof UpdateError) ctx.throw(400, `${lineOf(error.index)}${error.message}.`);
+  throw error;
 }
 
 const MAX_NAMED_KEYS = 5;

@@ -11,7 +11,7 @@ import type { EventStream } from '../sse/event-stream.js';
 import { type Group, GroupIndex } from './group-index.js';
 import type { Selection } from './selection.js';
 import { type Start, Subscription } from './subscription.js';
-import { assertUpdate } from './update.js';
+import { assertUpdates } from './update.js';
 import { Window } from './window.js';
 
 export interface HubOptions {
@@ -104,8 +104,8 @@ export class Hub {
    *   {@link JournalError} as `Journal.append` does.
    */
   async publish(updates: readonly Publication[]): Promise<readonly EntryRef[]> {
-    const whole = updates.map((update) => ({ private: false, ...update }));
-    whole.forEach(assertUpdate);
+    const whole = updates.map((update) => ({ ...update, private: update.private ?? false }));
+    assertUpdates(whole);
     return this.#journal.append(whole);
   }
 

@@ -10,21 +10,36 @@ export const MAX_TOPICS_PER_UPDATE = 100;
 /** An update that cannot be published. Its message begins with the field and says what is wrong. */
 export class UpdateError extends TypeError {
   readonly code = 'ERR_UPDATE';
+  /** Which of the updates that were handed over it is, from 0. */
+  index = 0;
 }
 
-/** @throws {UpdateError} for an update that cannot be kept or sent. */
-export function assertUpdate({ topics, data, id, type, retry }: Update): void {
+/** @throws {UpdateError} for the first update that cannot be kept or sent. */
+export function assertUpdates(updates: readonly Update[]): void {
+  updates.forEach((update, index) => {
+    try {
+      assertUpdate(update);
+    } catch (error) {
+      if (error instanceof UpdateError) error.index = index;
+      throw error;
+    }
+  });
+}
+
+function assertUpdate({ topics, data, id, type, retry }: Update): void {
   if (!Array.isArray(topics) || topics.length === 0) throw new UpdateError('topic is missing');
   if (topics.length > MAX_TOPICS_PER_UPDATE) {
     throw new UpdateError(`topic is given more than the ${MAX_TOPICS_PER_UPDATE} times allowed`);
   }
-  if (new Set(topics).size < topics.length) throw new UpdateError('topic is given twice');
+  if (topics.length > 1 && new Set(topics).size < topics.length)
+    throw new UpdateError('topic is given twice');
   for (const topic of topics) assertText('topic', topic, MAX_TOPIC_BYTES);
   if (typeof data !== 'string') throw new UpdateError(`data is a string, not ${typeof data}`);
   if (id !== undefined) assertId(id);
   if (type !== undefined) assertLine('type', type, MAX_TYPE_BYTES);
+  if (retry === undefined) return;
   try {
-    encodeFrame({ id, event: type, retry });
+    encodeFrame({ retry });
   } catch (error) {
     throw error instanceof FrameError ? new UpdateError(error.message, { cause: error }) : error;
   }
