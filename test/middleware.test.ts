@@ -133,6 +133,83 @@ describe('the stream', () => {
     client.abort();
   });
 
+  test('has its first frames leave together with the head', async () => {
+    const app = new Koa();
+    app.use(sse()).use((ctx) => {
+      ctx.eventStream.send({ id: '1' });
+      ctx.eventStream.send({ data: 'at once' });
+    });
+    server = await serve(app);
+    const socket = rawGet(server);
+    const [first] = await once(socket, 'data');
+    expect(String(first)).toMatch(/^HTTP\/1\.1 200 .*\r\n\r\nid: 1\n\ndata: at once\n\n$/s);
+    socket.destroy();
+  });
+
+  test('arrives whole and in order where the client pauses, up to what was sent before its end', async () => {
+    const { app, streams } = eventStreamApp();
+    server = await serve(app);
+    const client = await connect(server.url);
+    const stream = streams[0] as EventStream;
+    client.response.pause();
+    const frames = 2_000;
+    for (let n = 0; n < frames; n++) stream.send({ id: String(n), data: 'x'.repeat(10_000) });
+    expect(stream.stalled).toBe(true);
+    stream.end();
+    client.response.resume();
+    const ids = (await client.take(frames)).map(({ id }) => Number(id));
+    expect(ids).toEqual(Array.from({ length: frames }, (_, n) => n));
+    await client.ended;
+  });
+
+  test('holds a client that pauses to its high-water mark: it drains when the client reads on', async () => {
+    const { app, streams } = eventStreamApp();
+    server = await serve(app);
+    const client = await connect(server.url);
+    const stream = streams[0] as EventStream;
+    client.response.pause();
+    let sent = 0;
+    while (!stream.stalled || stream.readableFlowing) {
+      while (!stream.stalled) {
+        stream.send({ data: 'x'.repeat(1_000) });
+        sent += 1;
+      }
+      await new Promise(setImmediate);
+    }
+    expect(stream.writableLength + stream.readableLength).toBeLessThan(40_000);
+    client.response.resume();
+    await once(stream, 'drain');
+    await client.take(sent);
+    client.abort();
+  });
+
+  test('that is destroyed ends the connection, and with an error it is reported', async () => {
+    for (const error of [undefined, new Error('a bug')]) {
+      const { app, streams, errors } = eventStreamApp();
+      server = await serve(app);
+      const client = await connect(server.url);
+      streams[0]?.destroy(error);
+      await ended(client);
+      await new Promise(setImmediate);
+      expect(errors).toEqual(error === undefined ? [] : [error]);
+      await server.close();
+    }
+  });
+
+  test('is sent in chunks where somebody has asked for them', async () => {
+    const app = new Koa();
+    app.use(sse()).use((ctx) => {
+      ctx.set('Transfer-Encoding', 'chunked');
+      ctx.eventStream.send({ data: 'chunked' });
+      ctx.eventStream.end();
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    expect(client.response.headers['transfer-encoding']).toBe('chunked');
+    expect((await client.next()).data).toBe('chunked');
+    await client.ended;
+  });
+
   test('the server ends it cleanly', async () => {
     const { app, events, streams, errors } = eventStreamApp();
     server = await serve(app);
