@@ -35,8 +35,9 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
  *
  * The head is sent as soon as the middleware below has returned, so that one which throws is still
  * answered with its error. It therefore hands the stream on (to an audience, to a subscription) and
- * returns; one that awaits the end of the stream would keep Koa from ever starting it. `HEAD` is answered
- * here: what may refuse a request whatever its method, such as authorization, stands above.
+ * returns; one that awaits the end of the stream would keep it from ever starting. Middleware above goes on when
+ * the stream has closed. `HEAD` is answered here: what may refuse a request whatever its method, such as
+ * authorization, stands above.
  *
  * @throws {RangeError} if an option is no whole number in its range.
  */
