@@ -203,6 +203,27 @@ describe('Audience', () => {
     for (const { text } of [first, last, fresh]) expect(text()).toContain('from the owner');
   });
 
+  test('does not tell of a stall where another owner callback has let the member in anew', async () => {
+    const stalled: EventStream[] = [];
+    const [first, second] = [1, 2].map(() => new EventStream({ highWaterMark: 10 })) as [
+      EventStream,
+      EventStream,
+    ];
+    const audience: Audience = new Audience({
+      onStall(stream) {
+        stalled.push(stream);
+        audience.delete(second);
+        audience.add(second);
+      },
+    });
+    audience.add(first).add(second);
+    for (const stream of [first, second]) stream.send({ data: 'more than ten bytes' });
+    audience.send({ data: 'missed by both' });
+    await nextTurn();
+    expect(stalled).toEqual([first]);
+    for (const stream of [first, second]) stream.destroy();
+  });
+
   test('refuses what is no frame where it is handed over', () => {
     expect(() => new Audience().sendBytes(undefined as unknown as Buffer)).toThrow(TypeError);
     expect(() => new Audience().comment(7 as unknown as string)).toThrow(TypeError);

@@ -196,6 +196,18 @@ describe('the stream', () => {
     }
   });
 
+  test('starts although a handler has paused it', async () => {
+    const app = new Koa();
+    app.use(sse()).use((ctx) => {
+      ctx.eventStream.pause();
+      ctx.eventStream.send({ data: 'sent' });
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    expect((await client.next()).data).toBe('sent');
+    client.abort();
+  });
+
   test('is sent in chunks where somebody has asked for them', async () => {
     const app = new Koa();
     app.use(sse()).use((ctx) => {

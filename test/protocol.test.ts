@@ -59,6 +59,21 @@ describe('publishing', () => {
     client.abort();
   });
 
+  test('a topic that no update can have is 400 before it is asked whether the token covers it', async () => {
+    const limited = await tokenFor({ mercure: { publish: ['books/{a,b,c}/{d,e,f}'] } });
+    const response = await post(limited).send({ topic: 'b'.repeat(150_000) });
+    expect(response.status).toBe(400);
+    expect(response.body.detail).toBe('topic is longer than the 1024 bytes allowed.');
+  });
+
+  test('an update that cannot be is 400 under an Idempotency-Key that was used, too', async () => {
+    const topic = freshTopic();
+    await publish(topic, '1').set('Idempotency-Key', topic).expect(200);
+    const response = await publish(topic, '1', { id: '#' }).set('Idempotency-Key', topic);
+    expect(response.status).toBe(400);
+    expect(response.body.detail).toMatch(/^id must not start with #/);
+  });
+
   test('reaches subscribers of any of its topics; data may be missing', async () => {
     const [canonical, alternate] = [freshTopic(), freshTopic()];
     const clients = [await subscribe(canonical), await subscribe(alternate)];

@@ -21,7 +21,7 @@ export const latency = {
     { id: 'p99', label: 'p99 ms', better: 'lower', chart: true },
   ],
   sizes: {
-    full: { warmUpMs: 2_000, measuredMs: 4_000 },
+    full: { warmUpMs: 1_000, measuredMs: 3_000 },
     quick: { warmUpMs: 500, measuredMs: 1_000, variants: ['1000'] },
   },
   openFiles: () => 5_500,

@@ -18,7 +18,7 @@ export const connections = {
     { id: 'accepted', label: 'accepted/s', better: 'higher', chart: true },
   ],
   sizes: {
-    full: { clients: 10_000, quietMs: 3_000 },
+    full: { clients: 10_000, quietMs: 2_000 },
     quick: { clients: 3_000, quietMs: 500 },
   },
   openFiles: ({ clients }) => clients + 500,

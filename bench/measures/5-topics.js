@@ -61,7 +61,7 @@ export const topics = {
     },
   ],
   sizes: {
-    full: { warmUpMs: 2_000, measuredMs: 3_000 },
+    full: { warmUpMs: 1_500, measuredMs: 2_000 },
     quick: { warmUpMs: 1_000, measuredMs: 1_000 },
   },
   openFiles: () => TOPICS + 500,

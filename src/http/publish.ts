@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import { HUB_PATH } from '../hub/path.js';
-import { MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError } from '../hub/update.js';
+import { MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError, ValidUpdates } from '../hub/update.js';
 import type { Update } from '../journal/journal.js';
 import { type Authorizer, refuseScope, requireTopics } from './auth.js';
 import { IdempotencyMemory } from './idempotency.js';
@@ -45,17 +45,14 @@ export function publish(hub: Hub): Middleware<PublisherState> {
     const { grants } = ctx.state;
     const body = String(ctx.request.body ?? '');
     const type = ctx.is(PUBLISH_TYPES) || FORM;
-    const { updates, lineOf } = readUpdates(ctx, type, body);
-    for (const { topics } of updates) {
+    const updates = readUpdates(ctx, type, body);
+    for (const { topics } of updates.list) {
       if (topics.some((topic) => topic.includes(HUB_PATH))) {
         refuseScope(ctx, `Topics that contain ${HUB_PATH} are the hub's own.`);
       }
       requireTopics(ctx, grants.publish, topics);
     }
-    const append = async () => {
-      const refs = await hub.publish(updates).catch((error) => refuseUpdate(ctx, error, lineOf));
-      return refs.map(({ id }) => id);
-    };
+    const append = async () => (await hub.publish(updates)).map(({ id }) => id);
     const key = idempotencyKey(ctx, grants);
     const ids = await (key === undefined ? append() : memory.once(ctx, key, type + body, append));
     if (type === NDJSON) {
@@ -108,17 +105,10 @@ function emptyToNone(text: string | undefined): string | undefined {
   return text === '' ? undefined : text?.toWellFormed();
 }
 
-interface ParsedBody {
-  readonly updates: readonly Update[];
-  /** Where the n-th update stands, as an error begins. */
-  lineOf(index: number): string;
-}
-
-function readUpdates(ctx: Context, type: string, body: string): ParsedBody {
-  if (type !== NDJSON) {
-    const input = type === FORM ? fromForm(ctx, new URLSearchParams(body)) : fromJson(ctx, body);
-    return { updates: [toUpdate(ctx, input)], lineOf: () => '' };
-  }
+function readUpdates(ctx: Context, type: string, body: string): ValidUpdates {
+  if (type === FORM)
+    return validate(ctx, [toUpdate(ctx, fromForm(ctx, new URLSearchParams(body)))]);
+  if (type === JSON_TYPE) return validate(ctx, [toUpdate(ctx, fromJson(ctx, body))]);
   const lines = body
     .split('\n')
     .map((line, index) => ({ line, where: `line ${index + 1}: ` }))
@@ -127,22 +117,32 @@ function readUpdates(ctx: Context, type: string, body: string): ParsedBody {
   if (lines.length > MAX_UPDATES_PER_BODY) {
     ctx.throw(413, `The body has more than the ${MAX_UPDATES_PER_BODY} updates allowed.`);
   }
-  return {
-    updates: lines.map(({ line, where }) => toUpdate(ctx, fromJson(ctx, line, where), where)),
-    lineOf: (index) => lines[index]?.where ?? '',
-  };
+  return validate(
+    ctx,
+    lines.map(({ line, where }) => toUpdate(ctx, fromJson(ctx, line, where), where)),
+    lines.map(({ where }) => where),
+  );
+}
+
+/** @param wheres what an error of each update begins with. */
+function validate(
+  ctx: Context,
+  updates: readonly Update[],
+  wheres?: readonly string[],
+): ValidUpdates {
+  try {
+    return new ValidUpdates(updates);
+  } catch (error) {
+    if (!(error instanceof UpdateError)) throw error;
+    ctx.throw(400, `${wheres?.[error.index] ?? ''}${error.message}.`);
+  }
 }
 
 function toUpdate(ctx: Context, input: unknown, where = ''): Update {
-  const { success, data, error } = updateSchema.safeParse(input);
+  const { success, data: fields, error } = updateSchema.safeParse(input);
   if (!success) ctx.throw(400, where + explain(error));
-  const { topic: topics, type, id, retry } = data;
-  return { topics, data: data.data, type, id, retry, private: data.private };
-}
-
-function refuseUpdate(ctx: Context, error: unknown, lineOf: ParsedBody['lineOf']): never {
-  if (error instanceof UpdateError) ctx.throw(400, `${lineOf(error.index)}${error.message}.`);
-  throw error;
+  const { topic: topics, data, type, id, retry, private: isPrivate } = fields;
+  return { topics, data, type, id, retry, private: isPrivate };
 }
 
 const MAX_NAMED_KEYS = 5;

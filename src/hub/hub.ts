@@ -4,14 +4,13 @@ import {
   type EntryRef,
   type Journal,
   type Position,
-  type Update,
 } from '../journal/journal.js';
 import { Audience } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { type Group, GroupIndex } from './group-index.js';
 import type { Selection } from './selection.js';
 import { type Start, Subscription } from './subscription.js';
-import { assertUpdates } from './update.js';
+import { type Publication, ValidUpdates } from './update.js';
 import { Window } from './window.js';
 
 export interface HubOptions {
@@ -22,9 +21,6 @@ export interface HubOptions {
   /** Told what an operator should know: one line, and the error if there is one. Default: `console.error`. */
   readonly log?: (message: string, error?: unknown) => void;
 }
-
-/** An update as it is handed to the hub: public, unless it says otherwise. */
-export type Publication = Omit<Update, 'private'> & Partial<Pick<Update, 'private'>>;
 
 export interface SubscribeOptions {
   /** Where to read on from, as `locate` found it. Without it: from now on. */
@@ -103,10 +99,9 @@ export class Hub {
    * @throws {UpdateError} for one that cannot be kept or sent; then nothing was appended.
    *   {@link JournalError} as `Journal.append` does.
    */
-  async publish(updates: readonly Publication[]): Promise<readonly EntryRef[]> {
-    const whole = updates.map((update) => ({ ...update, private: update.private ?? false }));
-    assertUpdates(whole);
-    return this.#journal.append(whole);
+  async publish(updates: readonly Publication[] | ValidUpdates): Promise<readonly EntryRef[]> {
+    const { list } = updates instanceof ValidUpdates ? updates : new ValidUpdates(updates);
+    return this.#journal.append(list);
   }
 
   /** Finds where a client reads on that gives this as its `Last-Event-ID`; `earliest` is all that is held. */

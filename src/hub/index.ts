@@ -12,10 +12,9 @@ export {
   Hub,
   type HubOptions,
   type HubStatistics,
-  type Publication,
   type SubscribeOptions,
 } from './hub.js';
 export { type Selection, select } from './selection.js';
 export { SelectorError } from './selector.js';
 export type { GapReason, Start } from './subscription.js';
-export { UpdateError } from './update.js';
+export { type Publication, UpdateError, type ValidUpdates } from './update.js';

@@ -14,16 +14,26 @@ export class UpdateError extends TypeError {
   index = 0;
 }
 
-/** @throws {UpdateError} for the first update that cannot be kept or sent. */
-export function assertUpdates(updates: readonly Update[]): void {
-  updates.forEach((update, index) => {
-    try {
-      assertUpdate(update);
-    } catch (error) {
-      if (error instanceof UpdateError) error.index = index;
-      throw error;
-    }
-  });
+/** An update as it is handed to the hub: public, unless it says otherwise. */
+export type Publication = Omit<Update, 'private'> & Partial<Pick<Update, 'private'>>;
+
+/** Updates that can be kept and sent. Who has made them may rely on it, and need not look again. */
+export class ValidUpdates {
+  readonly list: readonly Update[];
+
+  /** @throws {UpdateError} for the first that cannot be kept or sent. */
+  constructor(publications: readonly Publication[]) {
+    this.list = publications.map((publication, index) => {
+      const update = { ...publication, private: publication.private ?? false };
+      try {
+        assertUpdate(update);
+      } catch (error) {
+        if (error instanceof UpdateError) error.index = index;
+        throw error;
+      }
+      return update;
+    });
+  }
 }
 
 function assertUpdate({ topics, data, id, type, retry }: Update): void {

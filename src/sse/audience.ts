@@ -29,6 +29,8 @@ export class Audience {
   /** Members that joined in this turn, and how many of the pending frames were sent before and are not for them. */
   readonly #joined = new Map<EventStream, number>();
   readonly #stalled = new Set<EventStream>();
+  /** Members that missed the frames of the flush under way, until their owner is told. */
+  readonly #missed = new Set<EventStream>();
   readonly #options: AudienceOptions;
   /** The frames of this turn. Held once for all members, and no longer than the turn. */
   #pending: Buffer[] = [];
@@ -69,6 +71,7 @@ export class Audience {
   delete(stream: EventStream): boolean {
     if (!this.#members.delete(stream)) return false;
     this.#joined.delete(stream);
+    this.#missed.delete(stream);
     stream.off('close', this.#onClose);
     if (this.#stalled.delete(stream)) stream.off('drain', this.#onDrain);
     if (this.#members.size === 0) this.#options.onEmpty?.();
@@ -111,17 +114,17 @@ export class Audience {
     const pending = this.#pending;
     this.#pending = [];
     const whole = concat(pending);
-    const missed: EventStream[] = [];
     for (const stream of this.#members) {
-      const joinedAt = (this.#joined.size > 0 && this.#joined.get(stream)) || 0;
+      const joinedAt = this.#joined.size === 0 ? 0 : (this.#joined.get(stream) ?? 0);
       if (joinedAt === pending.length) continue;
-      if (stream.stalled) missed.push(stream);
+      if (stream.stalled) this.#missed.add(stream);
       else stream.sendBytes(joinedAt === 0 ? whole : concat(pending.slice(joinedAt)));
     }
     this.#joined.clear();
     // Their owner may do anything to the audience, so it is told when everybody else has been served.
-    for (const stream of missed) {
-      if (this.#members.has(stream)) this.#stall(stream);
+    for (const stream of this.#missed) {
+      this.#missed.delete(stream);
+      this.#stall(stream);
     }
     this.#options.onFlush?.();
   }

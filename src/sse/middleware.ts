@@ -1,7 +1,7 @@
 import type { Middleware, ParameterizedContext } from 'koa';
 import { Audience } from './audience.js';
 import { EventStream } from './event-stream.js';
-import { prepare, transmit, undo } from './transmission.js';
+import { prepare, transmit } from './transmission.js';
 
 export interface SseOptions {
   /**
@@ -85,7 +85,6 @@ export function sse(options: SseOptions = {}): SseMiddleware {
     if (ctx.body !== stream) {
       stream.destroy(); // The middleware below has answered with something else.
       takeBackHeaders(ctx);
-      undo(ctx);
     } else if (ctx.writable) {
       register(stream);
       await transmit(stream, ctx);

@@ -1,21 +1,11 @@
 import type { ParameterizedContext } from 'koa';
-import { isClientAbort } from './client-abort.js';
+import { isClientAbort, isConnectionError } from './client-abort.js';
 import type { EventStream } from './event-stream.js';
 
-/**
- * Prepares a response for an event stream, before anything is written: without chunks, and without reports
- * of clients that leave. {@link undo} takes back what would change another answer.
- */
+/** Prepares a response whose body is an event stream: for a client that leaves, and for errors. */
 export function prepare(stream: EventStream, ctx: ParameterizedContext): void {
-  // The stream ends with its connection, so it needs no chunks. Each would make Node write four pieces
-  // (size, line break, frames, line break) where one does.
-  ctx.res.useChunkedEncodingByDefault = false;
   ctx.onerror = reportError;
   closeWithConnection(stream, ctx);
-}
-
-export function undo({ res }: ParameterizedContext): void {
-  res.useChunkedEncodingByDefault = true;
 }
 
 /**
@@ -35,24 +25,33 @@ export function transmit(
   ctx: ParameterizedContext,
 ): Promise<void> | undefined {
   const { req, res } = ctx;
-  const socket = req.httpVersionMajor === 1 && !stream.destroyed ? res.socket : null;
-  socket?.cork(); // The head and the first frames leave together.
-  ctx.flushHeaders(); // Without it `open` would fire with the first event, whenever that is.
-  if (socket === null) return;
+  // The body ends with its connection, so it needs no chunks. Each would make Node write four pieces (size, line
+  // break, frames, line break) where one does.
+  res.useChunkedEncodingByDefault = false;
+  const isOurs = req.httpVersionMajor === 1 && res.socket !== null && !stream.destroyed;
+  if (!isOurs) {
+    ctx.flushHeaders();
+    return;
+  }
 
+  const { socket } = req;
+  socket.cork(); // The head and the first frames leave together.
+  ctx.flushHeaders(); // Without it `open` would fire with the first event, whenever that is.
   const destination = res.chunkedEncoding ? res : socket; // Chunks only if somebody has asked for them.
   stream.on('data', (frames: Buffer) => {
     if (destination.write(frames)) return;
     stream.pause();
     destination.once('drain', () => stream.resume());
   });
+  stream.resume();
   process.nextTick(() => socket.uncork());
+
   return new Promise((resolve, reject) => {
     stream.on('close', () => {
       if (stream.readableEnded) res.end();
       else res.destroy(); // Or the client would wait on a stream that nobody writes to.
-      if (stream.errored) reject(stream.errored);
-      else resolve();
+      if (stream.errored === null || isConnectionError(stream.errored)) resolve();
+      else reject(stream.errored);
     });
   });
 }
