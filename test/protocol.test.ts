@@ -60,7 +60,7 @@ describe('publishing', () => {
   });
 
   test('a topic that no update can have is 400 before it is asked whether the token covers it', async () => {
-    const limited = await tokenFor({ mercure: { publish: ['books/{a,b,c}/{d,e,f}'] } });
+    const limited = await tokenFor({ publish: ['books/{a,b,c}/{d,e,f}'] });
     const response = await post(limited).send({ topic: 'b'.repeat(150_000) });
     expect(response.status).toBe(400);
     expect(response.body.detail).toBe('topic is longer than the 1024 bytes allowed.');
