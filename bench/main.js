@@ -41,7 +41,7 @@ const { values: options } = parseArgs({
 });
 /** What changes when the hot paths do; the others take longer. */
 const QUICK_MEASURES = '1,2,4,8';
-const NOT_QUICK_PEERS = ['naive'];
+const QUICK_PEERS = 'floor,better-sse,nchan,hub-memory,hub-lmdb';
 
 /** How long a round of one server may take before it counts as failed. */
 const ROUND_MS = 120_000;
@@ -68,14 +68,15 @@ async function bench() {
   const rounds = Number(options.rounds ?? (options.quick ? 1 : 5));
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new UsageError('--rounds is a whole number from 1.');
-  const wanted = options.measures ?? (options.quick ? QUICK_MEASURES : undefined);
-  const chosenMeasures = choose(measures, wanted, ({ number }) => String(number), 'measure');
-  const defaultPeers = peers.filter(({ id }) => !(options.quick && NOT_QUICK_PEERS.includes(id)));
-  const chosenPeers = (
-    options.peers === undefined
-      ? defaultPeers
-      : choose(peers, options.peers, ({ id }) => id, 'peer')
-  ).filter(isThere);
+  const wantedMeasures = options.measures ?? (options.quick ? QUICK_MEASURES : undefined);
+  const wantedPeers = options.peers ?? (options.quick ? QUICK_PEERS : undefined);
+  const chosenMeasures = choose(
+    measures,
+    wantedMeasures,
+    ({ number }) => String(number),
+    'measure',
+  );
+  const chosenPeers = choose(peers, wantedPeers, ({ id }) => id, 'peer').filter(isThere);
   requireOpenFiles(chosenMeasures, size);
   for (const warning of warnings()) console.warn(warning);
   mkdirSync(resultsDirectory, { recursive: true });

@@ -94,7 +94,7 @@ export async function start(peer, { cpuProfile } = {}) {
     env: {
       ...process.env,
       NODE_ENV: 'production',
-      NODE_OPTIONS: process.env.TRYOPT ?? '',
+      NODE_OPTIONS: '',
       HOST: '127.0.0.1',
       PORT: '0',
       JWT_KEY: jwtKey,
