@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { readSigningKey } from './auth/keys.js';
 import { signToken, type TokenContent } from './auth/sign.js';
 import { parseDuration } from './duration.js';
-import { compileSelector } from './hub/selector.js';
+import { compileSelector } from './topics/selector.js';
 
 const USAGE = `Usage: npm run token -- [options]
 

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Selection } from '../src/hub/selection.js';
 import { UpdateError } from '../src/hub/update.js';
 import type { Entry } from '../src/journal/journal.js';
+import { Selection } from '../src/topics/selection.js';
 import {
   HubClient,
   openTestHub,

@@ -6,7 +6,7 @@ import {
   MAX_SELECTOR_BYTES,
   MAX_TEMPLATE_VARIABLES,
   SelectorError,
-} from '../src/hub/selector.js';
+} from '../src/topics/selector.js';
 
 const matches = (selector: string, topic: string) => compileSelector(selector).matches(topic);
 

@@ -1,6 +1,6 @@
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { z } from 'zod';
-import { compileSelector, type Selector, SelectorError } from '../hub/selector.js';
+import { compileSelector, type Selector, SelectorError } from '../topics/selector.js';
 import type { TokenKey } from './keys.js';
 import { KeysUnavailableError } from './remote-keys.js';
 

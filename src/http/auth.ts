@@ -4,7 +4,7 @@ import type { TokenKeys } from '../auth/keys.js';
 import { KeysUnavailableError } from '../auth/remote-keys.js';
 import { VerifiedTokens } from '../auth/verified-tokens.js';
 import type { Config } from '../config.js';
-import { covers, type Selector } from '../hub/selector.js';
+import { covers, type Selector } from '../topics/selector.js';
 import { type PresentedToken, readToken } from './token.js';
 
 export interface AuthorizerOptions {

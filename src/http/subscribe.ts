@@ -2,10 +2,10 @@ import type { Context, Middleware } from 'koa';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import type { Presence } from '../hub/presence.js';
-import { Selection } from '../hub/selection.js';
-import { compileSelector, type Selector, SelectorError } from '../hub/selector.js';
 import type { Start } from '../hub/subscription.js';
 import { MAX_TIMER_MS, readLastEventId, type SseContext } from '../sse/middleware.js';
+import { Selection } from '../topics/selection.js';
+import { compileSelector, type Selector, SelectorError } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
 import type { Authorizer } from './auth.js';
 

@@ -1,7 +1,7 @@
 import type { Context, Middleware } from 'koa';
 import type { Hub } from '../hub/hub.js';
 import type { ActiveSubscription, Presence } from '../hub/presence.js';
-import { covers } from '../hub/selector.js';
+import { covers } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
 import { type Authorizer, refuseMissing, refuseScope } from './auth.js';
 

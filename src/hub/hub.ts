@@ -7,8 +7,9 @@ import {
 } from '../journal/journal.js';
 import { Audience } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
-import { type Group, GroupIndex } from './group-index.js';
-import type { Selection } from './selection.js';
+import type { Selection } from '../topics/selection.js';
+import { SelectionIndex } from '../topics/selection-index.js';
+import type { Group } from './group.js';
 import { type Start, Subscription } from './subscription.js';
 import { type Publication, ValidUpdates } from './update.js';
 import { Window } from './window.js';
@@ -52,7 +53,7 @@ export class Hub {
   readonly #journal: Journal;
   readonly #options: Required<HubOptions>;
   readonly #window: Window;
-  readonly #index = new GroupIndex();
+  readonly #index = new SelectionIndex<Group>();
   readonly #groups = new Map<string, Group>();
   /** Live subscriptions and those that catch up. */
   readonly #subscriptions = new Map<EventStream, Subscription>();

@@ -8,13 +8,13 @@ export {
   type Update,
 } from '../journal/journal.js';
 export { type JournalOptions, openJournal } from '../journal/open.js';
+export { type Selection, select } from '../topics/selection.js';
+export { SelectorError } from '../topics/selector.js';
 export {
   Hub,
   type HubOptions,
   type HubStatistics,
   type SubscribeOptions,
 } from './hub.js';
-export { type Selection, select } from './selection.js';
-export { SelectorError } from './selector.js';
 export type { GapReason, Start } from './subscription.js';
 export { type Publication, UpdateError, type ValidUpdates } from './update.js';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Update } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
-import type { Selector } from './selector.js';
+import type { Selector } from '../topics/selector.js';
 
 /** One subscriber's interest in one selector, as the protocol writes it. */
 export interface ActiveSubscription {

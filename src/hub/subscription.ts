@@ -6,7 +6,7 @@ import {
   positionBefore,
 } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
-import type { Selection } from './selection.js';
+import type { Selection } from '../topics/selection.js';
 import { TimeSlice } from './time-slice.js';
 import { BEGINNING, type Cursor, frameOf, type Window, type WindowEntry } from './window.js';
 

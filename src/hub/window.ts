@@ -1,6 +1,6 @@
 import { comparePositions, type Entry, type Position } from '../journal/journal.js';
 import { encodeFrame } from '../sse/frame.js';
-import type { Selection } from './selection.js';
+import type { Selection } from '../topics/selection.js';
 import type { TimeSlice } from './time-slice.js';
 
 /** An entry as clients get it: its frame, encoded once for all of them, and what decides who they are. */

@@ -1,9 +1,9 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { Hub, type HubOptions } from '../../src/hub/hub.js';
-import { type Selection, select } from '../../src/hub/selection.js';
 import type { Journal, Update } from '../../src/journal/journal.js';
 import { openMemoryJournal } from '../../src/journal/memory.js';
 import { EventStream } from '../../src/sse/event-stream.js';
+import { type Selection, select } from '../../src/topics/selection.js';
 
 export interface TestHub {
   readonly hub: Hub;

@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { type Group, GroupIndex } from '../src/hub/group-index.js';
-import { select } from '../src/hub/selection.js';
-import { Audience } from '../src/index.js';
+import { select } from '../src/topics/selection.js';
+import { SelectionIndex, type Selective } from '../src/topics/selection-index.js';
 
 /** Selectors of every kind that overlap much: equal, alike at the start, with text beyond ASCII, or all. */
 const SELECTORS = [
@@ -34,13 +33,8 @@ const TOPICS = [
   'a/{not a template',
 ];
 
-function groupOf(selectors: readonly string[], grants: readonly string[]): Group {
-  const selection = select(selectors, grants);
-  return { selection, audience: new Audience(), sent: undefined, unwritten: undefined };
-}
-
-describe('the groups of an update', () => {
-  test('are those whose selection admits it, whichever groups have come and gone', () => {
+describe('the members of an index that an update is for', () => {
+  test('are those whose selection admits it, whichever have come and gone', () => {
     const some = (texts: readonly string[]) =>
       fc.uniqueArray(fc.constantFrom(...texts), { maxLength: 3 });
     const step = fc.record({
@@ -52,12 +46,12 @@ describe('the groups of an update', () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
-        const index = new GroupIndex();
-        const present: Group[] = [];
+        const index = new SelectionIndex<Selective>();
+        const present: Selective[] = [];
         for (const { selectors, grants, leaves, topics, isPrivate } of steps) {
-          const group = groupOf(selectors, grants);
-          index.add(group);
-          present.push(group);
+          const member = { selection: select(selectors, grants) };
+          index.add(member);
+          present.push(member);
           if (leaves % 3 === 0) {
             for (const gone of present.splice(leaves % present.length, 1)) index.delete(gone);
           }

@@ -1,10 +1,9 @@
-import type { Group } from './group-index.js';
 import type { Selector } from './selector.js';
 
-/** The groups that have a template among their selectors. */
-export interface TemplateGroups {
+/** The members that have a template among their selectors. */
+export interface TemplateMembers<Member> {
   readonly selector: Selector;
-  readonly groups: Set<Group>;
+  readonly members: Set<Member>;
 }
 
 /** Which templates match a topic is remembered for this many topics. */
@@ -14,29 +13,29 @@ const MAX_CACHED_TOPICS = 10_000;
  * Finds the templates that match a topic. Only those that start as it does are tried, and what they match is
  * remembered until a template comes or goes.
  */
-export class TemplateIndex {
-  readonly #templates = new Map<string, TemplateGroups>();
+export class TemplateSet<Member> {
+  readonly #templates = new Map<string, TemplateMembers<Member>>();
   /** By what they start with, and that by its length: a topic is looked up once for each length there is. */
-  readonly #byPrefix = new Map<number, Map<string, Set<TemplateGroups>>>();
+  readonly #byPrefix = new Map<number, Map<string, Set<TemplateMembers<Member>>>>();
   /** By topic. Cleared when a template comes or goes, and when it is full. */
-  readonly #matching = new Map<string, readonly TemplateGroups[]>();
+  readonly #matching = new Map<string, readonly TemplateMembers<Member>[]>();
 
-  add(selector: Selector, group: Group): void {
+  add(selector: Selector, member: Member): void {
     let template = this.#templates.get(selector.text);
     if (template === undefined) {
-      template = { selector, groups: new Set() };
+      template = { selector, members: new Set() };
       this.#templates.set(selector.text, template);
       for (const prefix of selector.prefixes) this.#startingWith(prefix).add(template);
       this.#matching.clear();
     }
-    template.groups.add(group);
+    template.members.add(member);
   }
 
-  delete({ text }: Selector, group: Group): void {
+  delete({ text }: Selector, member: Member): void {
     const template = this.#templates.get(text);
     if (template === undefined) return;
-    template.groups.delete(group);
-    if (template.groups.size > 0) return;
+    template.members.delete(member);
+    if (template.members.size > 0) return;
     this.#templates.delete(text);
     this.#matching.clear();
     for (const prefix of template.selector.prefixes) {
@@ -48,7 +47,7 @@ export class TemplateIndex {
     }
   }
 
-  matching(topic: string): readonly TemplateGroups[] {
+  matching(topic: string): readonly TemplateMembers<Member>[] {
     if (this.#templates.size === 0) return [];
     let matching = this.#matching.get(topic);
     if (matching === undefined) {
@@ -59,8 +58,8 @@ export class TemplateIndex {
     return matching;
   }
 
-  #match(topic: string): readonly TemplateGroups[] {
-    const matching: TemplateGroups[] = [];
+  #match(topic: string): readonly TemplateMembers<Member>[] {
+    const matching: TemplateMembers<Member>[] = [];
     for (const [length, sameLength] of this.#byPrefix) {
       if (length > topic.length) continue;
       for (const template of sameLength.get(topic.slice(0, length)) ?? []) {
@@ -70,7 +69,7 @@ export class TemplateIndex {
     return matching;
   }
 
-  #startingWith(prefix: string): Set<TemplateGroups> {
+  #startingWith(prefix: string): Set<TemplateMembers<Member>> {
     let sameLength = this.#byPrefix.get(prefix.length);
     if (sameLength === undefined) {
       sameLength = new Map();
