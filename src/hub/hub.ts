@@ -5,12 +5,11 @@ import {
   type Journal,
   type Position,
 } from '../journal/journal.js';
-import { Audience } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selection } from '../topics/selection.js';
-import { SelectionIndex } from '../topics/selection-index.js';
-import type { Group } from './group.js';
-import { type Start, Subscription } from './subscription.js';
+import { Delivery } from './delivery.js';
+import type { Written } from './group.js';
+import { type Start, Subscription, type SubscriptionParts } from './subscription.js';
 import { type Publication, ValidUpdates } from './update.js';
 import { Window } from './window.js';
 
@@ -53,8 +52,8 @@ export class Hub {
   readonly #journal: Journal;
   readonly #options: Required<HubOptions>;
   readonly #window: Window;
-  readonly #index = new SelectionIndex<Group>();
-  readonly #groups = new Map<string, Group>();
+  readonly #delivery: Delivery;
+  readonly #parts: SubscriptionParts;
   /** Live subscriptions and those that catch up. */
   readonly #subscriptions = new Map<EventStream, Subscription>();
   readonly #observers = new Map<string, readonly ((entry: Entry) => void)[]>();
@@ -86,6 +85,14 @@ export class Hub {
   private constructor(journal: Journal, head: Position | undefined, options: Required<HubOptions>) {
     this.#journal = journal;
     this.#window = new Window(options.windowMaxBytes, head);
+    this.#delivery = new Delivery(this.#window, (stream, written) =>
+      this.#stalled(stream, written),
+    );
+    this.#parts = {
+      journal,
+      window: this.#window,
+      join: ({ stream, selection }) => this.#delivery.join(stream, selection),
+    };
     this.#options = options;
     const subscriptions = this.#subscriptions;
     this.#forget = function forget() {
@@ -121,18 +128,13 @@ export class Hub {
    */
   subscribe(stream: EventStream, selection: Selection, options: SubscribeOptions = {}): void {
     if (!stream.writable) return; // It has closed already, and would never leave.
-    const parts = { journal: this.#journal, window: this.#window };
-    const { identity = 'a subscriber' } = options;
-    const subscription = new Subscription(parts, stream, selection, identity);
+    const { start, latest, identity = 'a subscriber' } = options;
+    const subscription = new Subscription(this.#parts, stream, selection, identity);
     this.#subscriptions.set(stream, subscription);
     stream.on('close', this.#forget);
-    if (options.start) {
-      this.#catchUp(subscription, subscription.startAt(options.start));
-      return;
-    }
-    subscription.startAtHead();
-    if (options.latest) this.#catchUp(subscription, subscription.startWithLatest());
-    else this.#join(subscription);
+    if (start) this.#watch(subscription, subscription.startAt(start));
+    else if (latest) this.#watch(subscription, subscription.startWithLatest());
+    else subscription.startAtHead();
   }
 
   /**
@@ -177,15 +179,10 @@ export class Hub {
   }
 
   #deliver(entries: readonly Entry[]): void {
+    this.#delivery.deliver(entries);
+    if (this.#observers.size === 0) return;
     for (const entry of entries) {
-      const before = this.#window.head;
-      const update = this.#window.add(entry);
-      for (const group of this.#index.matching(update)) {
-        group.unwritten ??= { after: before, sent: group.sent };
-        group.sent = update.cursor;
-        group.audience.sendBytes(update.frame);
-      }
-      for (const topic of this.#observers.size > 0 ? entry.topics : []) {
+      for (const topic of entry.topics) {
         for (const listener of this.#observers.get(topic) ?? []) this.#tell(listener, entry);
       }
     }
@@ -200,50 +197,19 @@ export class Hub {
     }
   }
 
-  #catchUp(subscription: Subscription, started: Promise<void> = Promise.resolve()): void {
-    started
-      .then(() => subscription.catchUp(() => this.#join(subscription)))
-      .catch((error: unknown) => {
-        // Nothing is lost: the client comes back with the last id that it has.
-        this.#options.log(`The journal cannot be read for ${subscription.identity}.`, error);
-        subscription.stream.end();
-      });
-  }
-
-  /** Makes a subscription live. Its cursor is at the head: what is followed from now on is sent to it. */
-  #join(subscription: Subscription): void {
-    if (!subscription.stream.writable) return; // It would never leave its group.
-    this.#groupOf(subscription.selection).audience.add(subscription.stream);
-  }
-
-  #groupOf(selection: Selection): Group {
-    const existing = this.#groups.get(selection.key);
-    if (existing !== undefined) return existing;
-    const audience = new Audience({
-      onStall: (stream) => this.#stalled(stream, group),
-      onFlush: () => {
-        group.unwritten = undefined;
-      },
-      onEmpty: () => {
-        this.#groups.delete(selection.key);
-        this.#index.delete(group);
-      },
+  /** Ends the stream of a subscription whose work has failed. */
+  #watch(subscription: Subscription, work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      // Nothing is lost: the client comes back with the last id that it has.
+      this.#options.log(`The journal cannot be read for ${subscription.identity}.`, error);
+      subscription.stream.end();
     });
-    const group: Group = {
-      selection,
-      audience,
-      sent: undefined,
-      unwritten: undefined,
-    };
-    this.#groups.set(selection.key, group);
-    this.#index.add(group);
-    return group;
   }
 
-  /** A live client does not read, and what its group was sent in this turn is not for it. */
-  #stalled(stream: EventStream, { audience, unwritten }: Group): void {
+  /** A live client does not read, and is delivered to no longer. */
+  #stalled(stream: EventStream, written: Written): void {
     const subscription = this.#subscriptions.get(stream);
-    if (subscription === undefined || unwritten === undefined) return;
+    if (subscription === undefined) return;
     this.#slow += 1;
     if (this.#options.slowClients === 'disconnect') {
       this.#options.log(`${subscription.identity} does not read and is disconnected.`);
@@ -251,8 +217,7 @@ export class Hub {
       return;
     }
     this.#options.log(`${subscription.identity} does not read; its cursor waits for it.`);
-    audience.delete(stream);
-    subscription.fallBehind(unwritten.after, unwritten.sent);
-    this.#catchUp(subscription);
+    subscription.fallBehind(written);
+    this.#watch(subscription, subscription.catchUp());
   }
 }
