@@ -1,4 +1,5 @@
 export { Audience, type AudienceOptions } from './sse/audience.js';
+export type { Backlog, CutReason } from './sse/backlog.js';
 export { EventStream, type EventStreamOptions } from './sse/event-stream.js';
 export {
   encodeComment,

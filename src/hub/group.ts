@@ -28,20 +28,19 @@ export class Group {
   readonly #audience: Audience;
   /** The newest update that it was sent. */
   #sent: Cursor | undefined;
-  /** Set while updates are queued but unwritten: how far everybody had been written to before the first of them. */
-  #written: Written | undefined;
+  /** For each update that is queued and not yet written: how far its members have been written to before it. */
+  readonly #queued: Written[] = [];
 
   constructor(selection: Selection, { onStall, onEmpty }: GroupEvents) {
     this.selection = selection;
     this.#audience = new Audience({
-      onStall: (stream) => {
-        const written = this.#written;
-        if (written === undefined) return;
+      onStall: (stream, firstMissed) => {
+        const written = this.#queued[firstMissed] as Written;
         this.#audience.delete(stream);
         onStall(stream, written);
       },
-      onFlush: () => {
-        this.#written = undefined;
+      onFlush: (count) => {
+        this.#queued.splice(0, count);
       },
       onEmpty,
     });
@@ -54,7 +53,7 @@ export class Group {
 
   /** Sends an update to all members. `before` is the head before it. */
   send({ cursor, frame }: WindowEntry, before: Cursor): void {
-    this.#written ??= { through: before, newest: this.#sent };
+    this.#queued.push({ through: before, newest: this.#sent });
     this.#sent = cursor;
     this.#audience.sendBytes(frame);
   }

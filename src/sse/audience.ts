@@ -1,39 +1,58 @@
+import { type Chunk, inChunks } from './chunks.js';
 import type { EventStream } from './event-stream.js';
+import { flushAfterTurn } from './flush-queue.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 
 /** What the owner of an audience is told. Whatever a callback throws is an uncaught exception. */
 export interface AudienceOptions {
-  /** A member has missed its first frames. It is left out until it drains, or taken out here. */
-  readonly onStall?: (stream: EventStream) => void;
+  /**
+   * A member has missed frames. It is left out until it drains, or taken out here.
+   *
+   * @param firstMissed the first that it has missed of the frames of this flush, counted from 0.
+   */
+  readonly onStall?: (stream: EventStream, firstMissed: number) => void;
   /** A member that missed frames reads again and gets what is sent from now on. */
   readonly onResume?: (stream: EventStream) => void;
-  /** Everything sent so far has been written to all members, but for those that stalled. */
-  readonly onFlush?: () => void;
+  /** So many frames, all that were sent in one turn, have been written to all members, but for those that stalled. */
+  readonly onFlush?: (count: number) => void;
   /** The last member has left. */
   readonly onEmpty?: () => void;
 }
+
+/** The frames of one turn on their way to the members. */
+interface Flush {
+  readonly frames: readonly Buffer[];
+  readonly chunks: readonly Chunk[];
+  /** Members that joined after the first of the frames was sent, and how many of them are not for them. */
+  readonly joined: Map<EventStream, number>;
+  /** The members that are still to be written to. */
+  readonly members: Iterator<EventStream>;
+}
+
+/** How many members are written to between two looks at the clock. */
+const MEMBERS_PER_LOOK = 16;
 
 /**
  * A set of event streams that receive the same bytes.
  *
  * An event is encoded once, whatever the number of members. All that is sent within one turn of the
- * event loop leaves in one write per stream: a thousand clients cost a thousand system calls per turn,
- * not per event.
+ * event loop leaves in one write per stream (or in few, if it is much): a thousand clients cost a thousand system
+ * calls per turn, not per event.
  *
  * A member that does not read is skipped, never buffered for: what is queued for it is bounded by its
- * high-water mark plus the one write, all of one turn, that went over it. A stream leaves by itself when it
- * closes.
+ * high-water mark plus the one chunk that went over it. A stream leaves by itself when it closes.
  */
 export class Audience {
   readonly #members = new Set<EventStream>();
   /** Members that joined in this turn, and how many of the pending frames were sent before and are not for them. */
-  readonly #joined = new Map<EventStream, number>();
+  #joined = new Map<EventStream, number>();
   readonly #stalled = new Set<EventStream>();
-  /** Members that missed the frames of the flush under way, until their owner is told. */
-  readonly #missed = new Set<EventStream>();
+  /** Members that missed frames of the flush under way, and the first of these, until their owner is told. */
+  readonly #missed = new Map<EventStream, number>();
   readonly #options: AudienceOptions;
-  /** The frames of this turn. Held once for all members, and no longer than the turn. */
+  /** The frames of this turn. Held once for all members, and no longer than until they are written. */
   #pending: Buffer[] = [];
+  #flushing: Flush | undefined;
   /** One listener for all members: two closures for each are memory that ten thousand idle clients feel. */
   readonly #onClose: (this: EventStream) => void;
   readonly #onDrain: (this: EventStream) => void;
@@ -45,8 +64,7 @@ export class Audience {
       audience.delete(this);
     };
     this.#onDrain = function resume() {
-      audience.#stalled.delete(this);
-      options.onResume?.(this);
+      audience.#resume(this);
     };
   }
 
@@ -63,6 +81,7 @@ export class Audience {
     if (!stream.writable || this.#members.has(stream)) return this;
     this.#members.add(stream);
     if (this.#pending.length > 0) this.#joined.set(stream, this.#pending.length);
+    this.#flushing?.joined.set(stream, this.#flushing.frames.length);
     stream.on('close', this.#onClose);
     return this;
   }
@@ -94,8 +113,11 @@ export class Audience {
 
   /** Ends every member's stream, after all that was sent to it in this turn, by other audiences too. */
   end(): void {
-    setImmediate(() => {
-      for (const stream of this.#members.keys()) stream.end();
+    flushAfterTurn({
+      flush: () => {
+        for (const stream of this.#members.keys()) stream.end();
+        return true;
+      },
     });
   }
 
@@ -104,39 +126,66 @@ export class Audience {
     const bytes = typeof frames === 'string' ? Buffer.from(frames) : frames;
     if (!Buffer.isBuffer(bytes)) throw new TypeError('Frames are a string or a Buffer.');
     if (this.#members.size === 0) return;
-    // setImmediate runs after the I/O callbacks of this turn: every request that has arrived by now
-    // has its say before the one write. process.nextTick would write once per request.
-    if (this.#pending.length === 0) setImmediate(() => this.#flush());
+    if (this.#pending.length === 0) {
+      flushAfterTurn({ flush: (deadline) => this.#flush(deadline) });
+    }
     this.#pending.push(bytes);
   }
 
-  #flush(): void {
-    const pending = this.#pending;
-    this.#pending = [];
-    const whole = concat(pending);
-    for (const stream of this.#members) {
-      const joinedAt = this.#joined.size === 0 ? 0 : (this.#joined.get(stream) ?? 0);
-      if (joinedAt === pending.length) continue;
-      if (stream.stalled) this.#missed.add(stream);
-      else stream.sendBytes(joinedAt === 0 ? whole : concat(pending.slice(joinedAt)));
+  #flush(deadline: number): boolean {
+    const flush = this.#flushing ?? this.#begin();
+    let untilLook = MEMBERS_PER_LOOK;
+    for (let next = flush.members.next(); !next.done; next = flush.members.next()) {
+      this.#write(flush, next.value);
+      untilLook -= 1;
+      if (untilLook > 0) continue;
+      if (performance.now() >= deadline) return false;
+      untilLook = MEMBERS_PER_LOOK;
     }
-    this.#joined.clear();
+    this.#flushing = undefined;
     // Their owner may do anything to the audience, so it is told when everybody else has been served.
-    for (const stream of this.#missed) {
+    for (const [stream, firstMissed] of this.#missed) {
       this.#missed.delete(stream);
-      this.#stall(stream);
+      this.#stall(stream, firstMissed);
     }
-    this.#options.onFlush?.();
+    this.#options.onFlush?.(flush.frames.length);
+    return true;
   }
 
-  #stall(stream: EventStream): void {
+  #begin(): Flush {
+    const frames = this.#pending;
+    const joined = this.#joined;
+    this.#pending = [];
+    this.#joined = new Map();
+    const members = this.#members.values();
+    this.#flushing = { frames, joined, members, chunks: inChunks(frames) };
+    return this.#flushing;
+  }
+
+  #write({ frames, chunks, joined }: Flush, stream: EventStream): void {
+    const joinedAt = joined.size === 0 ? 0 : (joined.get(stream) ?? 0);
+    if (joinedAt === frames.length) return;
+    for (const { bytes, first } of joinedAt === 0 ? chunks : inChunks(frames.slice(joinedAt))) {
+      if (stream.stalled) {
+        this.#missed.set(stream, joinedAt + first);
+        return;
+      }
+      stream.sendBytes(bytes);
+    }
+  }
+
+  #stall(stream: EventStream, firstMissed: number): void {
     if (this.#stalled.has(stream)) return;
     this.#stalled.add(stream);
     stream.once('drain', this.#onDrain);
-    this.#options.onStall?.(stream);
+    this.#options.onStall?.(stream, firstMissed);
+    // It may have drained since it was found to be stalled.
+    if (this.#stalled.has(stream) && !stream.stalled) this.#resume(stream);
   }
-}
 
-function concat(frames: Buffer[]): Buffer {
-  return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames);
+  #resume(stream: EventStream): void {
+    stream.off('drain', this.#onDrain);
+    this.#stalled.delete(stream);
+    this.#options.onResume?.(stream);
+  }
 }

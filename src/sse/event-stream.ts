@@ -17,6 +17,7 @@ export interface EventStreamOptions {
  */
 export class EventStream extends PassThrough {
   readonly lastEventId: string;
+  #isHeld = false;
 
   constructor({ lastEventId = '', highWaterMark = 16 * 1024 }: EventStreamOptions = {}) {
     super({ highWaterMark });
@@ -46,12 +47,30 @@ export class EventStream extends PassThrough {
   /** Writes whole frames that are encoded already. Returns as {@link send} does. */
   sendBytes(frames: string | Buffer): boolean {
     // A client may leave at any time; `write` after that would raise an error nobody can act on.
-    return this.writable && this.write(frames);
+    return this.writable && this.write(frames) && !this.#isHeld;
   }
 
   /** Whether the client has stopped reading: its buffers are full, and stay so until `'drain'`. */
   get stalled(): boolean {
-    return this.writableNeedDrain;
+    // What has flowed on at once is not queued, though Node calls for a 'drain' that comes a moment later.
+    return this.#isHeld || (this.writableNeedDrain && this.writableLength > 0);
+  }
+
+  /**
+   * For whoever sends the stream on: the destination takes no more. The stream is paused, and stalled though nothing
+   * is queued in itself, until {@link release}.
+   */
+  hold(): void {
+    this.#isHeld = true;
+    this.pause();
+  }
+
+  /** The destination takes more: the stream flows on, and emits `'drain'`. */
+  release(): void {
+    this.#isHeld = false;
+    this.resume();
+    // Otherwise the stream itself will, once what is queued in it has left.
+    if (!this.writableNeedDrain) this.emit('drain');
   }
 
   /** A client that leaves is how most event streams end. It closes this one; it is no error of it. */

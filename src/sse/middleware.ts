@@ -1,5 +1,6 @@
 import type { Middleware, ParameterizedContext } from 'koa';
 import { Audience } from './audience.js';
+import { Backlog, type CutReason } from './backlog.js';
 import { EventStream } from './event-stream.js';
 import { prepare, transmit } from './transmission.js';
 
@@ -13,6 +14,15 @@ export interface SseOptions {
    * Bytes held for a client that does not read, beside the one write that went over them. Default: 16 KiB.
    */
   readonly highWaterMark?: number;
+  /**
+   * Bytes held for all clients together that do not read; beyond it those that have not read for the longest time
+   * are cut off. What several clients share counts once. 0 sets no limit. Default: 256 MiB.
+   */
+  readonly maxQueuedBytes?: number;
+  /** Milliseconds after which a client that has read nothing is cut off. 0, the default, waits for ever. */
+  readonly maxStalledMs?: number;
+  /** Told of each client that is cut off, before it is. */
+  readonly onCut?: (stream: EventStream, reason: CutReason) => void;
 }
 
 /** What `sse()` adds to the context of the middleware below it. */
@@ -24,6 +34,8 @@ export interface SseContext {
 export type SseMiddleware = Middleware<object, SseContext> & {
   /** Every stream that this middleware has open: count it, or `end()` it when the process stops. */
   readonly streams: Audience;
+  /** What is queued for those of them that do not read. */
+  readonly backlog: Pick<Backlog, 'size' | 'bytes'>;
 };
 
 /** The longest delay that Node's timers keep: a longer one would fire at once. */
@@ -43,8 +55,12 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
  */
 export function sse(options: SseOptions = {}): SseMiddleware {
   const { heartbeatMs = 15_000, highWaterMark = 16 * 1024 } = options;
+  const { maxQueuedBytes = 256 * 1024 * 1024, maxStalledMs = 0, onCut } = options;
   assertWholeNumber('heartbeatMs', heartbeatMs, MAX_TIMER_MS);
   assertWholeNumber('highWaterMark', highWaterMark, Number.MAX_SAFE_INTEGER);
+  assertWholeNumber('maxQueuedBytes', maxQueuedBytes, Number.MAX_SAFE_INTEGER);
+  assertWholeNumber('maxStalledMs', maxStalledMs, Number.MAX_SAFE_INTEGER);
+  const backlog = new Backlog({ maxBytes: maxQueuedBytes, maxAgeMs: maxStalledMs, onCut });
   let heartbeat: NodeJS.Timeout | undefined;
   const streams = new Audience({
     onEmpty() {
@@ -87,10 +103,10 @@ export function sse(options: SseOptions = {}): SseMiddleware {
       takeBackHeaders(ctx);
     } else if (ctx.writable) {
       register(stream);
-      await transmit(stream, ctx);
+      await transmit(stream, ctx, backlog);
     }
   };
-  return Object.assign(middleware, { streams });
+  return Object.assign(middleware, { streams, backlog });
 }
 
 /** What browsers send is looked at first: negotiating leaves objects behind for as long as the stream lives. */

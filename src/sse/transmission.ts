@@ -1,6 +1,10 @@
 import type { ParameterizedContext } from 'koa';
+import type { Backlog } from './backlog.js';
 import { isClientAbort, isConnectionError } from './client-abort.js';
 import type { EventStream } from './event-stream.js';
+
+/** A client whose socket has more than this queued is not written to. */
+const MAX_QUEUED_BYTES = 16 * 1024;
 
 /** Prepares a response whose body is an event stream: for a client that leaves, and for errors. */
 export function prepare(stream: EventStream, ctx: ParameterizedContext): void {
@@ -23,6 +27,7 @@ export function prepare(stream: EventStream, ctx: ParameterizedContext): void {
 export function transmit(
   stream: EventStream,
   ctx: ParameterizedContext,
+  backlog: Backlog,
 ): Promise<void> | undefined {
   const { req, res } = ctx;
   // The body ends with its connection, so it needs no chunks. Each would make Node write four pieces (size, line
@@ -39,15 +44,21 @@ export function transmit(
   ctx.flushHeaders(); // Without it `open` would fire with the first event, whenever that is.
   const destination = res.chunkedEncoding ? res : socket; // Chunks only if somebody has asked for them.
   stream.on('data', (frames: Buffer) => {
-    if (destination.write(frames)) return;
-    stream.pause();
-    destination.once('drain', () => stream.resume());
+    // A write that the system has taken whole leaves nothing queued, whatever it returns.
+    if (destination.write(frames) || destination.writableLength < MAX_QUEUED_BYTES) return;
+    stream.hold();
+    backlog.add(stream, frames);
+    destination.once('drain', () => {
+      backlog.delete(stream);
+      stream.release();
+    });
   });
   stream.resume();
   process.nextTick(() => socket.uncork());
 
   return new Promise((resolve, reject) => {
     stream.on('close', () => {
+      backlog.delete(stream);
       if (stream.readableEnded) res.end();
       else res.destroy(); // Or the client would wait on a stream that nobody writes to.
       if (stream.errored === null || isConnectionError(stream.errored)) resolve();
