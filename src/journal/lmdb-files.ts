@@ -3,21 +3,8 @@ import { mkdir, open as openFile, rm, stat, truncate, writeFile } from 'node:fs/
 import { dirname, join } from 'node:path';
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb';
 import { JournalError } from './journal.js';
+import type { Place, StoredEntry } from './lmdb-entry.js';
 import { OwnedError, own } from './owner.js';
-
-/** A position as a key: LMDB orders it as its numbers. */
-export type Place = [epoch: number, sequence: number];
-
-/** An entry as a value; its place is its key. */
-export type StoredEntry = [
-  appendedAt: number,
-  topics: readonly string[],
-  data: string,
-  isPrivate: boolean,
-  type: string | null,
-  retry: number | null,
-  ownId: string | null,
-];
 
 export interface Databases {
   readonly root: RootDatabase;

@@ -24,14 +24,8 @@ import {
   type Retention,
   type Update,
 } from './journal.js';
-import {
-  type Databases,
-  messageOf,
-  openFiles,
-  type Place,
-  type StoredEntry,
-  statsOf,
-} from './lmdb-files.js';
+import { type Place, type StoredEntry, toEntry, toPosition, toStored } from './lmdb-entry.js';
+import { type Databases, messageOf, openFiles, statsOf } from './lmdb-files.js';
 import { mergeDistinct, takeWithin } from './select.js';
 
 export interface LmdbJournalOptions extends Retention {
@@ -381,32 +375,6 @@ interface KeyedEntry {
 
 function* entriesAt({ entries }: Databases, places: Iterable<Place>): Generator<Entry> {
   for (const place of places) yield toEntry(place, entries.get(place) as StoredEntry);
-}
-
-function toStored(entry: Entry, appendedAt: number): StoredEntry {
-  const { id, position, topics, data, type = null, retry = null } = entry;
-  const ownId = id === position ? null : id;
-  return [appendedAt, topics, data, entry.private, type, retry, ownId];
-}
-
-function toEntry(
-  place: Place,
-  [, topics, data, isPrivate, type, retry, ownId]: StoredEntry,
-): Entry {
-  const position = toPosition(place);
-  return {
-    id: ownId ?? position,
-    position,
-    topics,
-    data,
-    type: type ?? undefined,
-    retry: retry ?? undefined,
-    private: isPrivate,
-  };
-}
-
-function toPosition([epoch, sequence]: Place): Position {
-  return `${epoch}-${sequence}`;
 }
 
 function placeAfter(position: Position): Place {
