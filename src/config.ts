@@ -26,6 +26,10 @@ const schema = z.object({
   /** How many updates are kept, and for how long (`90s`, `7d`); 0 is as long as their number allows. */
   JOURNAL_MAX_UPDATES: wholeNumber(1, 2 ** 48).default(1_000_000),
   JOURNAL_MAX_AGE: duration().default(0),
+  /** How many bytes of updates are kept, as journal/retention.ts counts them; 0 for as many as come. */
+  JOURNAL_MAX_BYTES: wholeNumber(0, 2 ** 48).default(1024 ** 3),
+  /** The fraction of these limits beyond which a publisher's own updates are trimmed first; 1 is none. */
+  JOURNAL_PUBLISHER_SHARE: fraction().default(0.5),
   /** Bytes of the most recent updates to hold in memory. */
   WINDOW_MAX_BYTES: wholeNumber(0, 2 ** 40).default(64 * 1024 * 1024),
   /** What becomes of a client that does not read: its cursor waits for it, or it is cut off. */
@@ -78,6 +82,16 @@ function wholeNumber(min: number, max: number) {
     .string()
     .refine((text) => /^\d{1,16}$/.test(text) && Number(text) >= min && Number(text) <= max, {
       error: `must be a whole number from ${min} to ${max}`,
+    })
+    .transform(Number);
+}
+
+/** At most a hundred publishers have more than the least that is allowed. */
+function fraction() {
+  return z
+    .string()
+    .refine((text) => /^(0?\.\d{1,6}|1(\.0{1,6})?)$/.test(text) && Number(text) >= 0.01, {
+      error: 'must be a fraction from 0.01 to 1, like 0.5',
     })
     .transform(Number);
 }

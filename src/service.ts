@@ -48,6 +48,8 @@ export async function startService(config: Config): Promise<Service> {
     sync: config.JOURNAL_SYNC,
     maxUpdates: config.JOURNAL_MAX_UPDATES,
     maxAgeMs: config.JOURNAL_MAX_AGE,
+    maxBytes: config.JOURNAL_MAX_BYTES,
+    publisherShare: config.JOURNAL_PUBLISHER_SHARE,
   });
   try {
     const { url, stop } = await serve(config, keys, journal);

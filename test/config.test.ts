@@ -8,6 +8,8 @@ describe('the settings', () => {
       ANONYMOUS: true,
       JOURNAL: 'lmdb:./data',
       JOURNAL_MAX_AGE: 0,
+      JOURNAL_MAX_BYTES: 1024 ** 3,
+      JOURNAL_PUBLISHER_SHARE: 0.5,
       JOURNAL_MAX_UPDATES: 1_000_000,
       JOURNAL_SYNC: 'disk',
       NODE_ENV: 'development',

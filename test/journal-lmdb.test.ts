@@ -22,6 +22,7 @@ import {
 } from '../src/journal/journal.js';
 import { openLmdbJournal } from '../src/journal/lmdb.js';
 import {
+  allTopics,
   dataOf,
   KEEP_ALL,
   NO_LIMIT,
@@ -459,7 +460,7 @@ async function snapshot(journal: Journal, refs: readonly EntryRef[]): Promise<un
     entries: await readAll(journal),
     byTopic: await readAll(journal, { topics: ['t', 'd'] }),
     trimmed: (await journal.read({ ...NO_LIMIT, after: refs[0]?.position })).trimmed,
-    topics: await journal.topics(),
+    topics: await allTopics(journal),
     latest: await journal.newest('t', 1),
     bounds: await journal.bounds(),
     located: await Promise.all(refs.map(({ id }) => journal.locate(id))),

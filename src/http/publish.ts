@@ -7,6 +7,7 @@ import { MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError, ValidUpdates } from '
 import type { Update } from '../journal/journal.js';
 import { type Authorizer, refuseScope, requireTopics } from './auth.js';
 import { IdempotencyMemory } from './idempotency.js';
+import { publisherOf } from './publisher.js';
 
 /** A body of more would keep everybody else waiting while it is read. */
 const MAX_UPDATES_PER_BODY = 10_000;
@@ -52,7 +53,8 @@ export function publish(hub: Hub): Middleware<PublisherState> {
       }
       requireTopics(ctx, grants.publish, topics);
     }
-    const append = async () => (await hub.publish(updates)).map(({ id }) => id);
+    const own = updates.publishedBy(publisherOf(grants));
+    const append = async () => (await hub.publish(own)).map(({ id }) => id);
     const key = idempotencyKey(ctx, grants);
     const ids = await (key === undefined ? append() : memory.once(ctx, key, type + body, append));
     if (type === NDJSON) {
@@ -184,11 +186,11 @@ function fromForm(ctx: Context, form: URLSearchParams): Record<string, unknown> 
 }
 
 /** The key that the publisher chose; publishers that their tokens tell apart do not share theirs. */
-function idempotencyKey(ctx: Context, { subject }: Grants): string | undefined {
+function idempotencyKey(ctx: Context, grants: Grants): string | undefined {
   const key = ctx.get('Idempotency-Key');
   if (key === '') return undefined;
   if (key.length > MAX_ID_BYTES) {
     ctx.throw(400, `Idempotency-Key is longer than the ${MAX_ID_BYTES} bytes allowed.`);
   }
-  return JSON.stringify([subject, key]);
+  return JSON.stringify([publisherOf(grants).scope, grants.subject, key]);
 }

@@ -122,7 +122,10 @@ export class LatestReader {
 
   async #topics(): Promise<readonly string[]> {
     const { topics } = this.#selection;
-    return topics === undefined || topics === 'all' ? this.#journal.topics() : topics;
+    if (topics !== undefined && topics !== 'all') return topics;
+    const all: string[] = [];
+    for await (const page of this.#journal.topics()) all.push(...page);
+    return all;
   }
 
   async #newestInJournal(topic: string, slice: TimeSlice): Promise<Entry | undefined> {

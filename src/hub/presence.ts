@@ -81,6 +81,7 @@ export class Presence {
         topics: [subscription.id],
         data: JSON.stringify(subscription),
         private: true,
+        transient: true,
       })),
     );
   }

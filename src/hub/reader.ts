@@ -149,7 +149,7 @@ export class Reader {
     const { topics } = this.#selection;
     if (topics !== undefined) return topics === 'all' ? undefined : topics;
     if (this.#journalTopics?.through !== through) {
-      const asked = await askedFor(this.#selection, await this.#journal.topics(), slice);
+      const asked = await askedFor(this.#selection, this.#journal.topics(), slice);
       this.#journalTopics = { through, topics: asked };
     }
     const { topics: asked } = this.#journalTopics;
@@ -160,13 +160,15 @@ export class Reader {
 /** Those of some topics that a selection asks for. */
 async function askedFor(
   selection: Selection,
-  topics: Iterable<string>,
+  topics: AsyncIterable<readonly string[]>,
   slice: TimeSlice,
 ): Promise<readonly string[]> {
   const asked: string[] = [];
-  for (const topic of topics) {
-    if (slice.isOver) await slice.next();
-    if (selection.asksForTopic(topic)) asked.push(topic);
+  for await (const page of topics) {
+    for (const topic of page) {
+      if (slice.isOver) await slice.next();
+      if (selection.asksForTopic(topic)) asked.push(topic);
+    }
   }
   return asked;
 }

@@ -34,6 +34,14 @@ export class ValidUpdates {
       return update;
     });
   }
+
+  /** The same updates as one publisher's, with own ids in its scope. */
+  publishedBy({ publisher, scope }: Pick<Update, 'publisher' | 'scope'>): ValidUpdates {
+    const copy: ValidUpdates = Object.create(ValidUpdates.prototype);
+    return Object.assign(copy, {
+      list: this.list.map((update) => ({ ...update, publisher, scope })),
+    });
+  }
 }
 
 function assertUpdate({ topics, data, id, type, retry }: Update): void {

@@ -18,12 +18,12 @@ export interface Plan {
 /**
  * Gives the updates of a commit their places. Each append is taken whole or refused whole.
  *
- * @param held - the entry with an own id that is in the journal.
+ * @param held - the entry with an own id, in a scope, that is in the journal.
  * @param positionAt - the position of the n-th entry of this commit.
  */
 export function plan(
   appends: readonly Append[],
-  held: (id: string) => Entry | undefined,
+  held: (id: string, scope: string | undefined) => Entry | undefined,
   positionAt: (n: number) => Position,
 ): Plan {
   const entries: Entry[] = [];
@@ -34,16 +34,18 @@ export function plan(
     const refs: EntryRef[] = [];
     for (const update of updates) {
       const first =
-        update.id === undefined ? undefined : (byOwnId.get(update.id) ?? held(update.id));
+        update.id === undefined
+          ? undefined
+          : (byOwnId.get(scopedId(update.id, update.scope)) ?? held(update.id, update.scope));
       if (first === undefined) {
         const entry = toEntry(update, positionAt(entries.length));
         entries.push(entry);
-        if (update.id !== undefined) byOwnId.set(update.id, entry);
+        if (update.id !== undefined) byOwnId.set(scopedId(update.id, update.scope), entry);
         refs.push(toRef(entry));
       } else if (haveSameContent(first, update)) {
         refs.push(toRef(first));
       } else {
-        for (const { id } of entries.splice(before)) byOwnId.delete(id);
+        for (const { id, scope } of entries.splice(before)) byOwnId.delete(scopedId(id, scope));
         return new JournalError(
           'ERR_ID_TAKEN',
           `The id ${JSON.stringify(update.id)} is that of another update: give each update its own.`,
@@ -103,7 +105,25 @@ export function closedError(): JournalError {
 
 function toEntry(update: Update, position: Position): Entry {
   const { id = position, topics, data, type, retry, private: isPrivate } = update;
-  return { id, position, topics, data, type, retry, private: isPrivate };
+  const { scope, publisher, transient } = update;
+  return {
+    id,
+    position,
+    topics,
+    data,
+    type,
+    retry,
+    private: isPrivate,
+    // Without an own id there is nothing that it could tell apart.
+    scope: update.id === undefined ? undefined : scope,
+    publisher,
+    transient: transient === true ? true : undefined,
+  };
+}
+
+/** A text for each pair of an id and a scope: the length says where the one ends. */
+function scopedId(id: string, scope: string | undefined): string {
+  return scope === undefined ? `:${id}` : `${id.length}:${id}${scope}`;
 }
 
 function haveSameContent(a: Update, b: Update): boolean {

@@ -22,6 +22,18 @@ export interface Update {
    * journal gives it its position.
    */
   readonly id?: string | undefined;
+  /**
+   * Within what its own id is one, 1 to 256 bytes of UTF-8; opaque here. The same id in another scope, or
+   * without one, is the id of another update.
+   */
+  readonly scope?: string | undefined;
+  /** To whose share of the retention it counts, 1 to 256 bytes of UTF-8. All without one have one share. */
+  readonly publisher?: string | undefined;
+  /**
+   * It tells a state and is no history, as announcements of presence do. Such updates are kept apart from the
+   * others: see {@link Retention.maxTransient}.
+   */
+  readonly transient?: boolean | undefined;
 }
 
 /**
@@ -59,8 +71,19 @@ export interface ReadRange {
 export interface ReadResult {
   /** In order of position. Empty only if the range holds no more. */
   readonly entries: readonly Entry[];
-  /** Entries after `after` have been trimmed away: the reader has missed updates (of any topic). */
+  /**
+   * Entries after `after` may have been trimmed away: the reader may have missed updates, of any topic. Some
+   * may be trimmed from between others that are held, and then this is true of every `after` before the
+   * newest that was trimmed.
+   */
   readonly trimmed: boolean;
+  /**
+   * The newest position that was trimmed, if `trimmed`. A reader who was told of all up to here need not be
+   * told again when it reads on from a position that is still before it.
+   */
+  readonly trimmedThrough?: Position | undefined;
+  /** Transient entries after `after` have been trimmed away. They do not make `trimmed` true. */
+  readonly trimmedTransient: boolean;
 }
 
 /**
@@ -71,14 +94,17 @@ export type Location =
   | { readonly found: true; readonly position: Position }
   | { readonly found: false; readonly reason: 'trimmed' | 'unknown' };
 
+/** What decides whether somebody may know of an entry. */
+export type Visibility = Pick<Entry, 'topics' | 'private'>;
+
 export interface Journal {
   /**
    * Appends updates, all or none, next to each other and in their order, and resolves with where they
    * stand once they are durable as configured. Concurrent calls share a commit. An update whose own id is
-   * held already, with the same content, is not appended again: its ref is that of the first. Held is what
-   * has not been trimmed, what shares the commit, and what stands earlier in the same call.
+   * held already in its scope, with the same content, is not appended again: its ref is that of the first.
+   * Held is what has not been trimmed, what shares the commit, and what stands earlier in the same call.
    *
-   * @throws {JournalError} ERR_ID_TAKEN: an own id is held with other content; nothing was appended.
+   * @throws {JournalError} ERR_ID_TAKEN: an own id is held in its scope with other content; nothing was appended.
    *   ERR_JOURNAL_UNAVAILABLE: it could not be made durable; nothing was appended. ERR_JOURNAL_CLOSED.
    */
   append(updates: readonly Update[]): Promise<readonly EntryRef[]>;
@@ -97,15 +123,26 @@ export interface Journal {
 
   /**
    * Finds the position of an id. A position is found as well, also that of an entry with its publisher's
-   * own id. So is what was the last to be trimmed: nothing after it is missing.
+   * own id. So is the newest that was trimmed, and a transient one that was trimmed later: no update after
+   * it is missing.
+   *
+   * @param admits - own ids of other entries are `unknown`, as if they had never been. Positions are not
+   *   asked about. If several entries with the id are left, of several scopes, the oldest is found: who reads
+   *   on from there may get updates again, and misses none.
    */
-  locate(id: string): Promise<Location>;
+  locate(id: string, admits?: (entry: Visibility) => boolean): Promise<Location>;
 
-  /** All topics of the entries held, in no order. */
-  topics(): Promise<readonly string[]>;
+  /**
+   * All topics of the entries held, in no order, in pages of at most 1,000. Each page is a turn of its own and
+   * nothing is held between pages. Topics that come or go meanwhile may be in it or not.
+   */
+  topics(): AsyncIterable<readonly string[]>;
 
-  /** The newest entries held of a topic, at most so many, in order of position. */
-  newest(topic: string, count: number): Promise<readonly Entry[]>;
+  /**
+   * The newest entries held of a topic, at most so many, in order of position; with `before`, the newest of
+   * those before that position.
+   */
+  newest(topic: string, count: number, before?: Position): Promise<readonly Entry[]>;
 
   /** The oldest and the newest entry held; both undefined if there is none. */
   bounds(): Promise<{ readonly oldest: EntryRef | undefined; readonly head: EntryRef | undefined }>;
@@ -120,12 +157,30 @@ export interface Journal {
   close(): Promise<void>;
 }
 
-/** What a journal keeps. It trims its oldest entries beyond either limit, in small steps. */
+/**
+ * What a journal keeps. It trims entries beyond any of the limits, in small steps.
+ *
+ * What is too old goes in order, whoever published it. Beyond `maxUpdates` or `maxBytes` goes the oldest of
+ * the publisher that holds more than `publisherShare` of that limit; if there is none, the oldest of all. So
+ * nobody's flood takes more from the others than its share, and who is alone has everything.
+ */
 export interface Retention {
   /** At most so many updates. */
   readonly maxUpdates: number;
+  /**
+   * At most so many bytes: of each update, its topics, data, type and own id in UTF-8, 200 bytes and another
+   * 50 for each topic. 0, the default, is no limit.
+   */
+  readonly maxBytes?: number;
   /** No update older than this; 0 keeps them whatever their age. */
   readonly maxAgeMs: number;
+  /** The fraction of a limit beyond which a publisher's own updates go first. 1 turns it off. Default: 0.5. */
+  readonly publisherShare?: number;
+  /**
+   * At most so many transient updates, and 16 MiB of them. They count to no other limit but that of age, and
+   * trim no others. Default: 10,000.
+   */
+  readonly maxTransient?: number;
 }
 
 export type JournalErrorCode =
@@ -155,6 +210,12 @@ export function comparePositions(a: Position, b: Position): number {
 export function positionBefore(position: Position): Position {
   const [epoch, sequence] = parsePosition(position);
   return `${epoch}-${sequence - 1}`;
+}
+
+/** A position that nothing stands between this one and it: to read up to this one and no further. */
+export function positionAfter(position: Position): Position {
+  const [epoch, sequence] = parsePosition(position);
+  return `${epoch}-${sequence + 1}`;
 }
 
 /** Whether a text has the form of a position, which no publisher's own id may have. */

@@ -5,7 +5,7 @@ import type { Entry, Position } from './journal.js';
 /** A position as a key: LMDB orders it as its numbers. */
 export type Place = [epoch: number, sequence: number];
 
-/** An entry as a value; its place is its key. */
+/** An entry as a value; its place is its key. What a journal of format 1 has stored lacks the last three. */
 export type StoredEntry = [
   appendedAt: number,
   topics: readonly string[],
@@ -14,18 +14,21 @@ export type StoredEntry = [
   type: string | null,
   retry: number | null,
   ownId: string | null,
+  scope?: string | null,
+  publisher?: string | null,
+  isTransient?: boolean,
 ];
 
 export function toStored(entry: Entry, appendedAt: number): StoredEntry {
   const { id, position, topics, data, type = null, retry = null } = entry;
+  const { scope = null, publisher = null, transient = false } = entry;
   const ownId = id === position ? null : id;
-  return [appendedAt, topics, data, entry.private, type, retry, ownId];
+  const isPrivate = entry.private;
+  return [appendedAt, topics, data, isPrivate, type, retry, ownId, scope, publisher, transient];
 }
 
-export function toEntry(
-  place: Place,
-  [, topics, data, isPrivate, type, retry, ownId]: StoredEntry,
-): Entry {
+export function toEntry(place: Place, stored: StoredEntry): Entry {
+  const [, topics, data, isPrivate, type, retry, ownId, scope, publisher, isTransient] = stored;
   const position = toPosition(place);
   return {
     id: ownId ?? position,
@@ -35,7 +38,15 @@ export function toEntry(
     type: type ?? undefined,
     retry: retry ?? undefined,
     private: isPrivate,
+    scope: scope ?? undefined,
+    publisher: publisher ?? undefined,
+    transient: isTransient || undefined,
   };
+}
+
+/** When it was appended, by the journal's clock. */
+export function stampOf([appendedAt]: StoredEntry): number {
+  return appendedAt;
 }
 
 export function toPosition([epoch, sequence]: Place): Position {

@@ -4,6 +4,8 @@ import { dirname, join } from 'node:path';
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb';
 import { JournalError } from './journal.js';
 import type { Place, StoredEntry } from './lmdb-entry.js';
+import type { LedgerDatabase } from './lmdb-ledger.js';
+import { FORMAT_1, upgrade } from './lmdb-upgrade.js';
 import { OwnedError, own } from './owner.js';
 
 export interface Databases {
@@ -11,12 +13,13 @@ export interface Databases {
   readonly entries: Database<StoredEntry, Place>;
   /** The places of each topic's entries: one key with many values, in order. */
   readonly topics: Database<Place, Buffer>;
-  /** The places of publishers' own ids. */
+  /** The places of publishers' own ids: one for each scope in which an id is held, in order. */
   readonly ids: Database<Place, Buffer>;
   /** The epochs that positions have been given in. */
   readonly epochs: Database<true, number>;
-  /** `format`; `trimmed`: the ref of the last entry that was trimmed; `pinged`. */
+  /** `format`; `pinged`. */
   readonly facts: Database<unknown, string>;
+  readonly ledger: LedgerDatabase;
 }
 
 /**
@@ -50,7 +53,7 @@ export async function openFiles(
 }
 
 /** Marks a database as a journal whose entries are stored as they are here. */
-const FORMAT = 'koa-sse-hub journal 1';
+const FORMAT = 'koa-sse-hub journal 2';
 const FACTS = 'koa-sse-hub';
 
 const FILE = 'data.mdb';
@@ -176,17 +179,21 @@ function openDatabases(root: RootDatabase, path: string): Databases {
   const facts = root.openDB<unknown, string>({ name: FACTS });
   const isNew = [...facts.getKeys({ limit: 1 })].length === 0;
   if (isNew) facts.putSync('format', FORMAT);
-  else if (facts.get('format') !== FORMAT) throw notOurs(path);
+  const format = facts.get('format');
+  if (format !== FORMAT && format !== FORMAT_1) throw notOurs(path);
 
   const byText = { keyEncoding: 'binary', encoding: 'ordered-binary' } as const;
-  return {
+  const databases: Databases = {
     root,
     facts,
     entries: root.openDB<StoredEntry, Place>({ name: 'entries' }),
     topics: root.openDB<Place, Buffer>({ name: 'topics', dupSort: true, ...byText }),
-    ids: root.openDB<Place, Buffer>({ name: 'ids', ...byText }),
+    ids: root.openDB<Place, Buffer>({ name: 'own ids', dupSort: true, ...byText }),
     epochs: root.openDB<true, number>({ name: 'epochs' }),
+    ledger: root.openDB({ name: 'ledger' }),
   };
+  if (format === FORMAT_1) upgrade(root, databases, FORMAT);
+  return databases;
 }
 
 /** The part of LMDB's statistics that is used here; its types leave it open. */

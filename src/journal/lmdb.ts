@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   type Append,
   ageCheckMs,
@@ -24,9 +25,11 @@ import {
   type Retention,
   type Update,
 } from './journal.js';
+import { JournalClock } from './journal-clock.js';
 import { type Place, type StoredEntry, toEntry, toPosition, toStored } from './lmdb-entry.js';
-import { type Databases, messageOf, openFiles, statsOf } from './lmdb-files.js';
-import { mergeDistinct, takeWithin } from './select.js';
+import { type Databases, messageOf, openFiles } from './lmdb-files.js';
+import { Ledger, type LedgerChange, ledgerState } from './lmdb-ledger.js';
+import { admitsAll, mergeDistinct, TOPICS_PER_PAGE, takeWithin, trimmedAfter } from './select.js';
 
 export interface LmdbJournalOptions extends Retention {
   /** A directory, which is made if there is none. It belongs to the journal alone. */
@@ -57,8 +60,8 @@ const MAX_COMMIT_UPDATES = 1000;
 const MAX_COMMIT_LENGTH = 4 * 1024 * 1024;
 
 /**
- * Each commit trims as many updates as it appends, and up to so many more. However much there is to trim,
- * an append waits no longer than for this.
+ * Each commit trims as much as it appends, in updates and in bytes, and up to so many updates more. However
+ * much there is to trim, an append waits no longer than for this.
  */
 const TRIM_STEP = 256;
 
@@ -67,11 +70,11 @@ const MAX_KEY_BYTES = 1024;
 
 class LmdbJournal implements Journal {
   readonly #databases: Databases;
-  readonly #retention: Retention;
+  readonly #ledger: Ledger;
+  readonly #clock: JournalClock;
   readonly #release: () => Promise<void>;
   readonly #epoch: number;
   #nextSequence = 1;
-  #length: number;
   #epochIsStored = false;
   readonly #followers = new Followers();
   #waiting: Append[] = [];
@@ -86,9 +89,9 @@ class LmdbJournal implements Journal {
 
   constructor(databases: Databases, retention: Retention, release: () => Promise<void>) {
     this.#databases = databases;
-    this.#retention = retention;
     this.#release = release;
-    this.#length = statsOf(databases.entries).entryCount;
+    this.#ledger = new Ledger(databases, retention);
+    this.#clock = new JournalClock(this.#ledger.state.clock);
     // Later than all before, also when the clock has been set back.
     const [newest = 0] = databases.epochs.getKeys({ reverse: true, limit: 1 });
     this.#epoch = Math.max(Date.now(), newest + 1);
@@ -102,7 +105,9 @@ class LmdbJournal implements Journal {
   append(updates: readonly Update[]): Promise<readonly EntryRef[]> {
     if (!updates.every(hasKeys)) {
       // Now, for in the midst of a commit it would be too late.
-      return Promise.reject(new RangeError(`Topics and ids have 1 to ${MAX_KEY_BYTES} bytes.`));
+      return Promise.reject(
+        new RangeError(`Topics, ids and publishers have 1 to ${MAX_KEY_BYTES} bytes.`),
+      );
     }
     return this.#enqueue(this.#waiting, updates);
   }
@@ -117,43 +122,55 @@ class LmdbJournal implements Journal {
   }
 
   async read(range: ReadRange): Promise<ReadResult> {
-    return this.#look(({ facts }) => {
-      const { after } = range;
-      const trimmed = facts.get('trimmed') as EntryRef | undefined;
+    return this.#look((databases) => {
+      const { trimmed, trimmedTransient } = ledgerState(databases);
       return {
         entries: takeWithin(range, this.#entriesOf(range)),
-        trimmed:
-          after !== undefined &&
-          trimmed !== undefined &&
-          comparePositions(after, trimmed.position) < 0,
+        ...trimmedAfter(range.after, trimmed?.position, trimmedTransient),
       };
     });
   }
 
-  async locate(id: string): Promise<Location> {
-    return this.#look(({ entries, epochs, facts }) => {
-      const held = this.#placeOfOwnId(id);
-      if (held) return { found: true, position: toPosition(held) };
-      const trimmed = facts.get('trimmed') as EntryRef | undefined;
-      if (trimmed && (id === trimmed.id || id === trimmed.position)) {
+  async locate(id: string, admits = admitsAll): Promise<Location> {
+    return this.#look((databases) => {
+      const held = this.#heldWithOwnId(id, admits);
+      if (held) return { found: true, position: held.position };
+      const { trimmed, trimmedTransient } = ledgerState(databases);
+      if (trimmed && (id === trimmed.position || (id === trimmed.id && admits(trimmed)))) {
         return { found: true, position: trimmed.position };
       }
       if (!isPosition(id)) return { found: false, reason: 'unknown' };
 
+      const { entries, epochs } = databases;
       const place = parsePosition(id);
       if (entries.doesExist(place)) return { found: true, position: id };
-      const isPast = trimmed !== undefined && comparePositions(id, trimmed.position) < 0;
       const isOurs = epochs.doesExist(place[0]) && place[1] > 0;
-      return { found: false, reason: isPast && isOurs ? 'trimmed' : 'unknown' };
+      const isPast = (newest: Position | undefined): boolean =>
+        newest !== undefined && comparePositions(id, newest) <= 0;
+      if (isOurs && isPast(trimmed?.position)) return { found: false, reason: 'trimmed' };
+      // Nothing after a transient one is missing unless something after it was trimmed.
+      if (isOurs && isPast(trimmedTransient)) return { found: true, position: id };
+      return { found: false, reason: 'unknown' };
     });
   }
 
-  async topics(): Promise<readonly string[]> {
-    return this.#look(({ topics }) => [...topics.getKeys()].map(String));
+  async *topics(): AsyncGenerator<readonly string[]> {
+    let start: Buffer | undefined;
+    for (;;) {
+      const range = { limit: TOPICS_PER_PAGE, ...(start === undefined ? {} : { start }) };
+      // All of the page at once: a cursor that is left open would hold on to its snapshot.
+      const page = this.#look(({ topics }) => [...topics.getKeys(range)]);
+      const last = page.at(-1);
+      if (last === undefined) return;
+      yield page.map(String);
+      if (page.length < TOPICS_PER_PAGE) return;
+      start = Buffer.concat([last, Buffer.alloc(1)]); // The least key that comes after it.
+      await nextTurn();
+    }
   }
 
-  async newest(topic: string, count: number): Promise<readonly Entry[]> {
-    return this.#look(() => this.#newest(topic, count));
+  async newest(topic: string, count: number, before?: Position): Promise<readonly Entry[]> {
+    return this.#look(() => this.#newest(topic, count, before));
   }
 
   async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {
@@ -213,15 +230,14 @@ class LmdbJournal implements Journal {
       if (this.#failure) throw this.#failure;
       planned = plan(
         appends,
-        (id) => this.#heldWithOwnId(id),
+        (id, scope) => this.#heldWithOwnId(id, (entry) => entry.scope === scope),
         (n) => toPosition([this.#epoch, this.#nextSequence + n]),
       );
-      const trimStep = planned.entries.length + TRIM_STEP;
-      const outdated = this.#outdated(planned.entries.length, trimStep);
-      if (planned.entries.length + outdated.length + pings.length > 0) {
-        await this.#write(planned.entries, outdated, pings.length > 0);
+      const change = this.#ledger.prepare(planned.entries, this.#clock.read(), TRIM_STEP);
+      if (planned.entries.length + change.outdated.length + pings.length > 0) {
+        await this.#write(planned.entries, change, pings.length > 0);
       }
-      this.#isBehind = outdated.length === trimStep || this.#length > this.#retention.maxUpdates;
+      this.#isBehind = change.isBehind;
     } catch (error) {
       // Trimming goes on with the next append or check of ages: a full disk is not to be tried in a loop.
       this.#isBehind = false;
@@ -249,24 +265,10 @@ class LmdbJournal implements Journal {
     return this.#waiting.splice(0, count);
   }
 
-  /** The oldest entries that are beyond the retention once so many have been appended. */
-  #outdated(appended: number, maxEntries: number): KeyedEntry[] {
-    const { maxUpdates, maxAgeMs } = this.#retention;
-    const excess = this.#length + appended - maxUpdates;
-    if (excess <= 0 && maxAgeMs === 0) return [];
-    const appendedBefore = maxAgeMs === 0 ? Number.NEGATIVE_INFINITY : Date.now() - maxAgeMs;
-    const outdated: KeyedEntry[] = [];
-    for (const { key, value } of this.#databases.entries.getRange({ limit: maxEntries })) {
-      if (outdated.length >= excess && value[0] >= appendedBefore) break;
-      outdated.push({ key, value });
-    }
-    return outdated;
-  }
-
   /** Writes one transaction, and resolves when it is durable as configured. */
-  async #write(added: readonly Entry[], outdated: readonly KeyedEntry[], isPinged: boolean) {
+  async #write(added: readonly Entry[], change: LedgerChange, isPinged: boolean) {
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
-    const appendedAt = Date.now();
+    const appendedAt = this.#clock.now();
     const written = root.batch(() => {
       // Nothing in here may throw: what had been put until then would be committed.
       for (const entry of added) {
@@ -276,24 +278,23 @@ class LmdbJournal implements Journal {
         if (entry.id !== entry.position) ids.put(Buffer.from(entry.id), place);
       }
       if (added.length > 0 && !this.#epochIsStored) epochs.put(this.#epoch, true);
-      for (const { key, value } of outdated) {
-        const { id, position, topics: itsTopics } = toEntry(key, value);
+      for (const { key, entry } of change.outdated) {
         entries.remove(key);
-        for (const topic of itsTopics) topics.remove(Buffer.from(topic), key);
-        if (id !== position) ids.remove(Buffer.from(id));
+        for (const topic of entry.topics) topics.remove(Buffer.from(topic), key);
+        if (entry.id !== entry.position) ids.remove(Buffer.from(entry.id), key);
       }
-      const last = outdated.at(-1);
-      if (last) facts.put('trimmed', toRef(toEntry(last.key, last.value)));
+      this.#ledger.write(change);
       if (isPinged) facts.put('pinged', appendedAt);
     });
     try {
       await written;
     } catch (error) {
       this.#failure = this.#fatalError();
+      this.#ledger.abandon(change);
       throw await causeOf(error);
     }
+    this.#ledger.settle(change);
     this.#epochIsStored ||= added.length > 0;
-    this.#length += added.length - outdated.length;
   }
 
   /**
@@ -336,21 +337,27 @@ class LmdbJournal implements Journal {
     return entriesAt(databases, mergeDistinct(sources, comparePlaces));
   }
 
-  #newest(topic: string, count: number): Entry[] {
+  #newest(topic: string, count: number, before: Position | undefined): Entry[] {
     const key = toKey(topic);
     if (!key || count === 0) return [];
-    const places = this.#databases.topics.getValues(key, { reverse: true, limit: count });
+    const places = this.#databases.topics.getValues(key, {
+      reverse: true,
+      limit: count,
+      ...(before === undefined ? {} : { start: placeBefore(before) }),
+    });
     return [...entriesAt(this.#databases, [...places].reverse())];
   }
 
-  #placeOfOwnId(id: string): Place | undefined {
+  /** The oldest entry with an own id that is admitted. */
+  #heldWithOwnId(id: string, admits: (entry: Entry) => boolean): Entry | undefined {
+    const { ids } = this.#databases;
     const key = toKey(id);
-    return key && this.#databases.ids.get(key);
-  }
-
-  #heldWithOwnId(id: string): Entry | undefined {
-    const place = this.#placeOfOwnId(id);
-    return place && toEntry(place, this.#databases.entries.get(place) as StoredEntry);
+    // Most ids are new, which a look for one place tells quicker than for all.
+    if (key === undefined || ids.get(key) === undefined) return undefined;
+    for (const entry of entriesAt(this.#databases, ids.getValues(key))) {
+      if (admits(entry)) return entry;
+    }
+    return undefined;
   }
 
   /** Reads in one snapshot: LMDB keeps the one it has begun with until the end of this turn. */
@@ -368,11 +375,6 @@ class LmdbJournal implements Journal {
   }
 }
 
-interface KeyedEntry {
-  readonly key: Place;
-  readonly value: StoredEntry;
-}
-
 function* entriesAt({ entries }: Databases, places: Iterable<Place>): Generator<Entry> {
   for (const place of places) yield toEntry(place, entries.get(place) as StoredEntry);
 }
@@ -382,12 +384,18 @@ function placeAfter(position: Position): Place {
   return [epoch, sequence + 1];
 }
 
+/** At or before which the entries before a position are. */
+function placeBefore(position: Position): Place {
+  const [epoch, sequence] = parsePosition(position);
+  return [epoch, sequence - 1];
+}
+
 function comparePlaces(a: Place, b: Place): number {
   return a[0] - b[0] || a[1] - b[1];
 }
 
-function hasKeys({ topics, id }: Update): boolean {
-  return topics.every(isKey) && (id === undefined || isKey(id));
+function hasKeys({ topics, id, publisher }: Update): boolean {
+  return topics.every(isKey) && [id, publisher].every((text) => text === undefined || isKey(text));
 }
 
 function isKey(text: string): boolean {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Append, ageCheckMs, closedError, Followers, plan, settle, toRef } from './commit.js';
 import {
   comparePositions,
@@ -13,7 +14,30 @@ import {
   type Retention,
   type Update,
 } from './journal.js';
-import { mergeDistinct, takeWithin } from './select.js';
+import { JournalClock } from './journal-clock.js';
+import { type HeldRecord, markTrimmed, RecordQueue } from './record-queue.js';
+import {
+  bytesOf,
+  type Holding,
+  lastingLimits,
+  minus,
+  NOTHING,
+  overWhich,
+  ownerOf,
+  plus,
+  Shares,
+  TRANSIENT,
+  transientLimits,
+} from './retention.js';
+import {
+  admitsAll,
+  type LastTrimmed,
+  later,
+  mergeDistinct,
+  TOPICS_PER_PAGE,
+  takeWithin,
+  trimmedAfter,
+} from './select.js';
 
 /** Opens a journal that lives and dies with this process. */
 export function openMemoryJournal(retention: Retention): Journal {
@@ -23,20 +47,27 @@ export function openMemoryJournal(retention: Retention): Journal {
 /** At most so many records are trimmed for their age at once, which takes a few milliseconds. */
 const AGE_TRIM_STEP = 10_000;
 
-interface MemoryRecord {
-  readonly sequence: number;
-  readonly appendedAt: number;
-  readonly entry: Entry;
+/** The records of an owner, as {@link ownerOf} names it. */
+interface Owned {
+  readonly records: RecordQueue;
+  holding: Holding;
 }
 
 class MemoryJournal implements Journal {
   readonly #retention: Retention;
+  readonly #shares: Shares;
   readonly #epoch = Date.now();
+  readonly #clock = new JournalClock();
   #nextSequence = 1;
   readonly #records = new RecordQueue();
+  /** Those that are not transient, and what they come to. */
+  readonly #lasting: Owned = { records: new RecordQueue(), holding: NOTHING };
+  readonly #byOwner = new Map<string, Owned>();
   readonly #byTopic = new Map<string, RecordQueue>();
-  readonly #byOwnId = new Map<string, MemoryRecord>();
-  #lastTrimmed: EntryRef | undefined;
+  /** Of one id a record for each scope, in order. */
+  readonly #byOwnId = new Map<string, readonly HeldRecord[]>();
+  #lastTrimmed: LastTrimmed | undefined;
+  #lastTrimmedTransient: Position | undefined;
   readonly #followers = new Followers();
   #waiting: Append[] = [];
   #closed = false;
@@ -44,6 +75,7 @@ class MemoryJournal implements Journal {
 
   constructor(retention: Retention) {
     this.#retention = retention;
+    this.#shares = new Shares(retention);
     if (retention.maxAgeMs > 0) {
       this.#ageCheck = setInterval(() => this.#trim(), ageCheckMs(retention.maxAgeMs)).unref();
     }
@@ -73,39 +105,50 @@ class MemoryJournal implements Journal {
       topics === undefined
         ? [this.#records.between(from, until)]
         : topics.map((topic) => this.#byTopic.get(topic)?.between(from, until) ?? []);
-    const trimmed =
-      after !== undefined &&
-      this.#lastTrimmed !== undefined &&
-      comparePositions(after, this.#lastTrimmed.position) < 0;
-    return { entries: takeWithin(range, entriesOf(sources)), trimmed };
+    return {
+      entries: takeWithin(range, entriesOf(sources)),
+      ...trimmedAfter(after, this.#lastTrimmed?.position, this.#lastTrimmedTransient),
+    };
   }
 
-  async locate(id: string): Promise<Location> {
+  async locate(id: string, admits = admitsAll): Promise<Location> {
     this.#assertOpen();
-    const position = this.#byOwnId.get(id)?.entry.position;
-    if (position !== undefined) return { found: true, position };
+    const held = this.#byOwnId.get(id)?.find(({ entry }) => admits(entry));
+    if (held !== undefined) return { found: true, position: held.entry.position };
     const trimmed = this.#lastTrimmed;
-    if (trimmed && (id === trimmed.id || id === trimmed.position)) {
+    if (trimmed && (id === trimmed.position || (id === trimmed.id && admits(trimmed)))) {
       return { found: true, position: trimmed.position };
     }
     if (!isPosition(id)) return { found: false, reason: 'unknown' };
 
     const [epoch, sequence] = parsePosition(id);
-    if (epoch !== this.#epoch || sequence === 0) return { found: false, reason: 'unknown' };
-    const oldest = this.#records.first?.sequence ?? this.#nextSequence;
-    if (sequence < oldest) return { found: false, reason: 'trimmed' };
+    if (epoch !== this.#epoch || sequence === 0 || sequence >= this.#nextSequence) {
+      return { found: false, reason: 'unknown' };
+    }
     const [record] = this.#records.between(sequence, sequence + 1);
-    return record ? { found: true, position: id } : { found: false, reason: 'unknown' };
+    const isPast = trimmed !== undefined && comparePositions(id, trimmed.position) < 0;
+    // Nothing after a transient one is missing unless something after it was trimmed.
+    if (record === undefined && isPast) return { found: false, reason: 'trimmed' };
+    return { found: true, position: id };
   }
 
-  async topics(): Promise<readonly string[]> {
+  async *topics(): AsyncGenerator<readonly string[]> {
     this.#assertOpen();
-    return [...this.#byTopic.keys()];
+    let page: string[] = [];
+    for (const topic of this.#byTopic.keys()) {
+      if (page.push(topic) < TOPICS_PER_PAGE) continue;
+      yield page;
+      page = [];
+      await nextTurn();
+      this.#assertOpen();
+    }
+    if (page.length > 0) yield page;
   }
 
-  async newest(topic: string, count: number): Promise<readonly Entry[]> {
+  async newest(topic: string, count: number, before?: Position): Promise<readonly Entry[]> {
     this.#assertOpen();
-    return (this.#byTopic.get(topic)?.newest(count) ?? []).map(({ entry }) => entry);
+    const until = before === undefined ? undefined : this.#firstSequenceFrom(before);
+    return (this.#byTopic.get(topic)?.newest(count, until) ?? []).map(({ entry }) => entry);
   }
 
   async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {
@@ -132,10 +175,10 @@ class MemoryJournal implements Journal {
     this.#waiting = [];
     const planned = plan(
       appends,
-      (id) => this.#byOwnId.get(id)?.entry,
+      (id, scope) => this.#byOwnId.get(id)?.find(({ entry }) => entry.scope === scope)?.entry,
       (n) => `${this.#epoch}-${this.#nextSequence + n}`,
     );
-    const appendedAt = Date.now();
+    const appendedAt = this.#clock.now();
     for (const entry of planned.entries) {
       this.#add({ sequence: this.#nextSequence++, appendedAt, entry });
     }
@@ -144,45 +187,107 @@ class MemoryJournal implements Journal {
     settle(appends, planned);
   }
 
-  #add(record: MemoryRecord): void {
-    const { id, position, topics } = record.entry;
+  #add(record: HeldRecord): void {
+    const { entry } = record;
+    const { id, position, topics } = entry;
     this.#records.push(record);
-    if (id !== position) this.#byOwnId.set(id, record);
+    if (id !== position) this.#byOwnId.set(id, [...(this.#byOwnId.get(id) ?? []), record]);
     for (const topic of topics) {
       const records = this.#byTopic.get(topic) ?? new RecordQueue();
       if (records.length === 0) this.#byTopic.set(topic, records);
       records.push(record);
     }
+
+    const size = sizeOf(entry);
+    const owner = ownerOf(entry);
+    const owned = this.#byOwner.get(owner) ?? { records: new RecordQueue(), holding: NOTHING };
+    if (owned.records.length === 0) this.#byOwner.set(owner, owned);
+    owned.records.push(record);
+    owned.holding = plus(owned.holding, size);
+    if (owner === TRANSIENT) return;
+    this.#shares.note(owner, owned.holding);
+    this.#lasting.records.push(record);
+    this.#lasting.holding = plus(this.#lasting.holding, size);
   }
 
   #trim(): void {
-    const { maxUpdates, maxAgeMs } = this.#retention;
-    while (this.#records.length > maxUpdates) this.#trimOldest();
+    this.#trimTransient();
+    this.#trimLasting();
+    const { maxAgeMs } = this.#retention;
     if (maxAgeMs === 0) return;
-    const appendedBefore = Date.now() - maxAgeMs;
+    const appendedBefore = this.#clock.now() - maxAgeMs;
     for (let n = 0; n < AGE_TRIM_STEP; n++) {
       const { first } = this.#records;
       if (first === undefined || first.appendedAt >= appendedBefore) return;
-      this.#trimOldest();
+      this.#remove(first);
     }
   }
 
-  #trimOldest(): void {
-    const { entry } = this.#records.shift();
-    this.#lastTrimmed = toRef(entry);
-    this.#byOwnId.delete(entry.id);
-    for (const topic of entry.topics) {
+  #trimTransient(): void {
+    const limits = transientLimits(this.#retention);
+    for (;;) {
+      const owned = this.#byOwner.get(TRANSIENT);
+      if (owned?.records.first === undefined || !overWhich(owned.holding, limits)) return;
+      this.#remove(owned.records.first);
+    }
+  }
+
+  #trimLasting(): void {
+    const limits = lastingLimits(this.#retention);
+    for (;;) {
+      const kind = overWhich(this.#lasting.holding, limits);
+      if (kind === undefined) return;
+      const heaviest = this.#shares.heaviest(kind);
+      const { records } =
+        heaviest === undefined ? this.#lasting : (this.#byOwner.get(heaviest) as Owned);
+      this.#remove(records.first as HeldRecord);
+    }
+  }
+
+  /** Removes a record, which is the oldest of its owner. */
+  #remove(record: HeldRecord): void {
+    const { entry } = record;
+    const { id, position, topics } = entry;
+    markTrimmed(record);
+    this.#records.letGo();
+    if (id !== position) {
+      const others = (this.#byOwnId.get(id) ?? []).filter((each) => each !== record);
+      if (others.length > 0) this.#byOwnId.set(id, others);
+      else this.#byOwnId.delete(id);
+    }
+    for (const topic of topics) {
       const records = this.#byTopic.get(topic) as RecordQueue;
-      records.shift();
+      records.letGo();
       if (records.length === 0) this.#byTopic.delete(topic);
+    }
+
+    const size = sizeOf(entry);
+    const owner = ownerOf(entry);
+    const owned = this.#byOwner.get(owner) as Owned;
+    owned.records.letGo();
+    owned.holding = minus(owned.holding, size);
+    if (owned.records.length === 0) this.#byOwner.delete(owner);
+    if (owner === TRANSIENT) {
+      this.#lastTrimmedTransient = later(this.#lastTrimmedTransient, position);
+      return;
+    }
+    this.#shares.note(owner, owned.holding);
+    this.#lasting.records.letGo();
+    this.#lasting.holding = minus(this.#lasting.holding, size);
+    if (later(this.#lastTrimmed?.position, position) === position) {
+      this.#lastTrimmed = { id, position, topics, private: entry.private };
     }
   }
 
   /** This journal has one epoch, so that places in it are compared by their sequence. */
   #firstSequenceAfter(position: Position): number {
+    return this.#firstSequenceFrom(position, 1);
+  }
+
+  #firstSequenceFrom(position: Position, later = 0): number {
     const [epoch, sequence] = parsePosition(position);
     if (epoch !== this.#epoch) return epoch < this.#epoch ? 0 : Number.POSITIVE_INFINITY;
-    return sequence + 1;
+    return sequence + later;
   }
 
   #assertOpen(): void {
@@ -190,69 +295,13 @@ class MemoryJournal implements Journal {
   }
 }
 
-function* entriesOf(sources: readonly Iterable<MemoryRecord>[]): Generator<Entry> {
+function sizeOf(entry: Entry): Holding {
+  return { count: 1, bytes: bytesOf(entry, entry.id === entry.position ? undefined : entry.id) };
+}
+
+function* entriesOf(sources: readonly Iterable<HeldRecord>[]): Generator<Entry> {
   const [only = []] = sources;
   const records =
     sources.length > 1 ? mergeDistinct(sources, (a, b) => a.sequence - b.sequence) : only;
   for (const { entry } of records) yield entry;
-}
-
-/** Records in order of their sequence: joined at the end, left at the start. */
-class RecordQueue {
-  #items: (MemoryRecord | undefined)[] = [];
-  #start = 0;
-
-  get length(): number {
-    return this.#items.length - this.#start;
-  }
-
-  get first(): MemoryRecord | undefined {
-    return this.#items[this.#start];
-  }
-
-  get last(): MemoryRecord | undefined {
-    return this.#items.at(-1);
-  }
-
-  push(record: MemoryRecord): void {
-    this.#items.push(record);
-  }
-
-  shift(): MemoryRecord {
-    const record = this.#items[this.#start] as MemoryRecord;
-    this.#items[this.#start++] = undefined;
-    // Array.shift would move all that is left; moving it once half is gone costs a constant each.
-    if (this.#start * 2 >= this.#items.length) {
-      this.#items.splice(0, this.#start);
-      this.#start = 0;
-    }
-    return record;
-  }
-
-  /** The last records, in order. */
-  newest(count: number): MemoryRecord[] {
-    const from = Math.max(this.#start, this.#items.length - count);
-    return this.#items.slice(from) as MemoryRecord[];
-  }
-
-  /** The records from one sequence on, up to but without another. */
-  *between(from: number, until: number): Generator<MemoryRecord> {
-    for (let index = this.#indexOf(from); index < this.#items.length; index++) {
-      const record = this.#items[index] as MemoryRecord;
-      if (record.sequence >= until) return;
-      yield record;
-    }
-  }
-
-  /** The index of the first record at or after a sequence. */
-  #indexOf(sequence: number): number {
-    let low = this.#start;
-    let high = this.#items.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#items[middle] as MemoryRecord).sequence < sequence) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
 }

@@ -7,11 +7,16 @@ export interface JournalOptions extends Retention {
   readonly sync: 'disk' | 'os';
 }
 
-const DEFAULTS: JournalOptions = { sync: 'disk', maxUpdates: 1_000_000, maxAgeMs: 0 };
+const DEFAULTS: JournalOptions = {
+  sync: 'disk',
+  maxUpdates: 1_000_000,
+  maxAgeMs: 0,
+  maxBytes: 1024 ** 3,
+};
 
 /**
  * Opens the journal that a URL names: `memory:`, or `lmdb:` and the path of a directory. By default it keeps
- * a million updates, whatever their age, and an append is durable on disk.
+ * a million updates and 1 GiB of them, whatever their age, and an append is durable on disk.
  *
  * @throws {JournalError} ERR_JOURNAL_OPEN.
  */

@@ -1,6 +1,43 @@
 /** What the reads of keepers have in common. */
 
-import type { Entry, ReadRange } from './journal.js';
+import {
+  comparePositions,
+  type Entry,
+  type EntryRef,
+  type Position,
+  type ReadRange,
+  type ReadResult,
+  type Visibility,
+} from './journal.js';
+
+/** Each page of topics is a turn of the event loop, of about a millisecond. */
+export const TOPICS_PER_PAGE = 1000;
+
+/** The newest entry that was trimmed, and what decides who may know of its own id. */
+export type LastTrimmed = EntryRef & Visibility;
+
+/** For whoever may know of all entries. */
+export const admitsAll = (_entry: Visibility): boolean => true;
+
+/** What a reader from after a position is told of what was trimmed. */
+export function trimmedAfter(
+  after: Position | undefined,
+  trimmed: Position | undefined,
+  trimmedTransient: Position | undefined,
+): Omit<ReadResult, 'entries'> {
+  const isBefore = (newest: Position | undefined): boolean =>
+    after !== undefined && newest !== undefined && comparePositions(after, newest) < 0;
+  return {
+    trimmed: isBefore(trimmed),
+    trimmedThrough: isBefore(trimmed) ? trimmed : undefined,
+    trimmedTransient: isBefore(trimmedTransient),
+  };
+}
+
+/** The later of two positions. */
+export function later(a: Position | undefined, b: Position): Position {
+  return a !== undefined && comparePositions(a, b) > 0 ? a : b;
+}
 
 /** Takes entries as far as the range's maxima go. */
 export function takeWithin(

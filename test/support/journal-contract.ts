@@ -24,6 +24,12 @@ export async function readAll(journal: Journal, range: Partial<ReadRange> = {}):
   return [...(await journal.read({ ...NO_LIMIT, ...range })).entries];
 }
 
+export async function allTopics(journal: Journal): Promise<string[]> {
+  const topics: string[] = [];
+  for await (const page of journal.topics()) topics.push(...page);
+  return topics;
+}
+
 export const dataOf = (entries: readonly Entry[]): string[] => entries.map(({ data }) => data);
 
 /** Resolves when a journal has become so; it trims when it likes. */
@@ -375,12 +381,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       }
       expect(dataOf(await readAll(journal))).toEqual(['7', '8', '9']);
       expect(dataOf(await readAll(journal, { topics: ['all'] }))).toEqual(['7', '8', '9']);
-      expect([...(await journal.topics())].sort()).toEqual([
-        'all',
-        'topic 7',
-        'topic 8',
-        'topic 9',
-      ]);
+      expect((await allTopics(journal)).sort()).toEqual(['all', 'topic 7', 'topic 8', 'topic 9']);
       expect(await journal.newest('topic 6', 1)).toEqual([]);
     });
 
@@ -405,7 +406,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       expect(dataOf(await readAll(journal))).toEqual(['young']);
       now.mockReturnValue(start + 1_000_000);
       await until(async () => (await journal.bounds()).oldest === undefined);
-      expect(await journal.topics()).toEqual([]);
+      expect(await allTopics(journal)).toEqual([]);
     });
 
     test('drops what is too old when something is appended', async () => {
@@ -497,7 +498,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
   describe('topics, latest and bounds', () => {
     test('are empty of an empty journal', async () => {
       const journal = await openOne();
-      expect(await journal.topics()).toEqual([]);
+      expect(await allTopics(journal)).toEqual([]);
       expect(await journal.newest('t', 1)).toEqual([]);
       expect(await journal.newest('', 1)).toEqual([]);
       expect(await journal.newest('x'.repeat(5000), 1)).toEqual([]);
@@ -513,7 +514,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
         update('3', { topics: ['ab', '✓'] }),
         update('4', { topics: ['b'], id: 'last' }),
       ]);
-      expect([...(await journal.topics())].sort()).toEqual(['a', 'a\0', 'ab', 'b', '✓']);
+      expect((await allTopics(journal)).sort()).toEqual(['a', 'a\0', 'ab', 'b', '✓']);
       expect((await journal.newest('a', 1))[0]?.data).toBe('1');
       expect((await journal.newest('ab', 1))[0]?.data).toBe('3');
       expect(await journal.newest('b', 1)).toEqual([
@@ -547,8 +548,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
         () => journal.append([update('late')]),
         () => journal.read(NO_LIMIT),
         () => journal.locate('x'),
-        () => journal.topics(),
-
+        () => allTopics(journal),
         () => journal.newest('t', 1),
         () => journal.bounds(),
         () => journal.ping(),
@@ -691,6 +691,7 @@ const reading = fc
             range.after !== undefined &&
             model.lastTrimmed !== undefined &&
             comparePositions(range.after, model.lastTrimmed.position) < 0,
+          trimmedTransient: false,
         });
       },
   );
@@ -704,7 +705,7 @@ const looking = fc.nat().map(
       );
       expect(await journal.bounds()).toEqual({ oldest, head });
       const topics = new Set(entries.flatMap((entry) => entry.topics));
-      expect(new Set(await journal.topics())).toEqual(topics);
+      expect(new Set(await allTopics(journal))).toEqual(topics);
       for (const topic of ['a', 'b', 'c', 'd']) {
         const ofTopic = entries.filter((entry) => entry.topics.includes(topic));
         expect(await journal.newest(topic, 1 + (n % 5))).toEqual(ofTopic.slice(-1 - (n % 5)));

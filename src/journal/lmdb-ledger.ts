@@ -1,0 +1,399 @@
+/** What an LMDB journal keeps beside its entries: what they come to, whose they are, and what was trimmed. */
+
+import type { Database } from 'lmdb';
+import type { Retention } from './journal.js';
+import { comparePositions, type Entry, type Position, parsePosition } from './journal.js';
+import type { ClockState } from './journal-clock.js';
+import { type Place, type StoredEntry, stampOf, toEntry } from './lmdb-entry.js';
+import {
+  bytesOf,
+  type Holding,
+  lastingLimits,
+  MIN_UPDATE_BYTES,
+  minus,
+  NOTHING,
+  overWhich,
+  ownerOf,
+  plus,
+  Shares,
+  TRANSIENT,
+  transientLimits,
+} from './retention.js';
+import { type LastTrimmed, later } from './select.js';
+
+/** What is known of all entries; one value, which every commit writes. */
+export interface LedgerState {
+  /** What the entries come to that are not transient. */
+  readonly lasting: Holding;
+  readonly transient: Holding;
+  readonly trimmed?: LastTrimmed | undefined;
+  readonly trimmedTransient?: Position | undefined;
+  readonly clock?: ClockState | undefined;
+}
+
+/**
+ * All of the ledger, in one database:
+ *
+ * - `['state']`: the {@link LedgerState}.
+ * - `['holds', owner]`: what an owner holds.
+ * - `['run', owner, ...last]`: the sequence of the first of a run, which is consecutive entries of one owner
+ *   in one commit. So an owner's oldest entries are found without an index of every entry, which would make
+ *   each append dearer.
+ * - `['size', kind, magnitude, owner]`: the owners by how much they hold, in steps of a factor of 16, so that
+ *   it seldom changes. Those with more than their share are found at a start without a look at all others.
+ */
+export type LedgerDatabase = Database<unknown, LedgerKey>;
+type LedgerKey =
+  | ['state']
+  | ['holds', owner: string]
+  | RunKey
+  | ['size', kind: keyof Holding, magnitude: number, owner: string];
+type RunKey = ['run', owner: string, epoch: number, last: number];
+
+interface LedgerDatabases {
+  readonly entries: Database<StoredEntry, Place>;
+  readonly ledger: LedgerDatabase;
+}
+
+export interface KeyedEntry {
+  readonly key: Place;
+  readonly entry: Entry;
+}
+
+/** What a commit does to the ledger. */
+export interface LedgerChange {
+  readonly state: LedgerState;
+  /** The entries to trim. */
+  readonly outdated: readonly KeyedEntry[];
+  /** There is more to trim than one commit does. */
+  readonly isBehind: boolean;
+  readonly owners: ReadonlyMap<string, OwnerChange>;
+  readonly runs: readonly Run[];
+  /** The runs of which nothing is left. */
+  readonly endedRuns: readonly RunKey[];
+}
+
+interface OwnerChange {
+  readonly before: Holding;
+  after: Holding;
+  /** The newest of its entries that are trimmed: all of its are, up to here. */
+  trimmedThrough: Place | undefined;
+}
+
+interface Run {
+  readonly owner: string;
+  readonly epoch: number;
+  readonly first: number;
+  readonly last: number;
+}
+
+const EMPTY: LedgerState = { lasting: NOTHING, transient: NOTHING };
+
+/** The state that a snapshot of the database has. */
+export function ledgerState({ ledger }: Pick<LedgerDatabases, 'ledger'>): LedgerState {
+  return (ledger.get(['state']) as LedgerState | undefined) ?? EMPTY;
+}
+
+/**
+ * Keeps a journal's sums and finds what is to be trimmed. Each commit calls `prepare`, `write` within its
+ * transaction, and `settle` or `abandon` when it is known how that ended.
+ */
+export class Ledger {
+  readonly #databases: LedgerDatabases;
+  readonly #retention: Retention;
+  readonly #shares: Shares;
+  #state: LedgerState;
+  /** Nothing before it is held that is not transient. */
+  #lastingFrom: Place | undefined;
+
+  constructor(databases: LedgerDatabases, retention: Retention) {
+    this.#databases = databases;
+    this.#retention = retention;
+    this.#shares = new Shares(retention);
+    this.#state = ledgerState(databases);
+    this.#findHeaviest();
+  }
+
+  get state(): LedgerState {
+    return this.#state;
+  }
+
+  /**
+   * Finds what changes when entries are added.
+   *
+   * @param step - at most so many are trimmed beyond those that make up for the added.
+   */
+  prepare(added: readonly Entry[], clock: ClockState, step: number): LedgerChange {
+    const draft = new Draft(this.#databases, this.#shares, this.#state);
+    draft.add(added);
+    // Each of those trimmed has at least MIN_UPDATE_BYTES: a flood of large updates does not outrun this.
+    const addedBytes = minus(draft.lasting, this.#state.lasting).bytes;
+    const most = added.length + Math.ceil(Math.max(addedBytes, 0) / MIN_UPDATE_BYTES) + step;
+    let isBehind = false;
+    try {
+      const { maxAgeMs } = this.#retention;
+      if (maxAgeMs > 0) draft.trimOlder(clock.time - maxAgeMs, most);
+      draft.trimTransient(transientLimits(this.#retention), most);
+      this.#lastingFrom = draft.trimLasting(
+        lastingLimits(this.#retention),
+        most,
+        this.#lastingFrom,
+      );
+      isBehind =
+        draft.taken.size >= most ||
+        overWhich(draft.lasting, lastingLimits(this.#retention)) !== undefined ||
+        overWhich(draft.transient, transientLimits(this.#retention)) !== undefined;
+    } finally {
+      draft.close();
+    }
+    const { taken, owners, runs } = draft;
+    const hasEffect = added.length + taken.size > 0;
+    return {
+      state: draft.toState(clock),
+      outdated: [...taken.values()],
+      isBehind: isBehind && hasEffect,
+      owners,
+      runs,
+      endedRuns: draft.endedRuns(),
+    };
+  }
+
+  /** Puts a change, in the transaction of its entries. Does not throw. */
+  write({ state, owners, runs, endedRuns }: LedgerChange): void {
+    const { ledger } = this.#databases;
+    ledger.put(['state'], state);
+    for (const [owner, { before, after }] of owners) {
+      if (after.count > 0) ledger.put(['holds', owner], after);
+      else ledger.remove(['holds', owner]);
+      for (const kind of ['count', 'bytes'] as const) {
+        if (owner === TRANSIENT) break;
+        const [old, now] = [magnitudeOf(before[kind]), magnitudeOf(after[kind])];
+        if (old === now) continue;
+        if (old >= 0) ledger.remove(['size', kind, old, owner]);
+        if (now >= 0) ledger.put(['size', kind, now, owner], true);
+      }
+    }
+    for (const key of endedRuns) ledger.remove(key);
+    for (const { owner, epoch, first, last } of runs)
+      ledger.put(['run', owner, epoch, last], first);
+  }
+
+  settle({ state }: LedgerChange): void {
+    this.#state = state;
+  }
+
+  /** The change did not happen. */
+  abandon({ owners }: LedgerChange): void {
+    for (const [owner, { before }] of owners) {
+      if (owner !== TRANSIENT) this.#shares.note(owner, before);
+    }
+    this.#lastingFrom = undefined;
+  }
+
+  #findHeaviest(): void {
+    const { ledger } = this.#databases;
+    for (const kind of ['count', 'bytes'] as const) {
+      const threshold = this.#shares.threshold[kind];
+      if (threshold === Number.POSITIVE_INFINITY) continue;
+      const owners = ledger.getKeys({
+        start: ['size', kind, magnitudeOf(threshold), ''],
+        end: ['size', kind, MAX_MAGNITUDE, ''],
+      });
+      for (const key of owners) {
+        const owner = key.at(-1) as string;
+        this.#shares.note(owner, holdingOf(ledger, owner));
+      }
+    }
+  }
+}
+
+/** A change in the making. */
+class Draft {
+  lasting: Holding;
+  transient: Holding;
+  readonly owners = new Map<string, OwnerChange>();
+  readonly runs: Run[] = [];
+  readonly taken = new Map<Position, KeyedEntry>();
+  readonly #databases: LedgerDatabases;
+  readonly #shares: Shares;
+  readonly #before: LedgerState;
+  #trimmed: LastTrimmed | undefined;
+  #trimmedTransient: Position | undefined;
+  readonly #oldestOf = new Map<string, Generator<KeyedEntry>>();
+
+  constructor(databases: LedgerDatabases, shares: Shares, state: LedgerState) {
+    this.#databases = databases;
+    this.#shares = shares;
+    this.#before = state;
+    this.lasting = state.lasting;
+    this.transient = state.transient;
+    this.#trimmed = state.trimmed;
+    this.#trimmedTransient = state.trimmedTransient;
+  }
+
+  add(entries: readonly Entry[]): void {
+    for (let start = 0; start < entries.length; ) {
+      const first = entries[start] as Entry;
+      let end = start;
+      let bytes = 0;
+      for (; end < entries.length && isOfSameOwner(first, entries[end] as Entry); end++) {
+        bytes += sizeOf(entries[end] as Entry).bytes;
+      }
+      const owner = ownerOf(first);
+      this.#count(owner, { count: end - start, bytes }, plus);
+      const [epoch, sequence] = parsePosition(first.position);
+      this.runs.push({ owner, epoch, first: sequence, last: sequence + end - start - 1 });
+      start = end;
+    }
+  }
+
+  trimOlder(appendedBefore: number, most: number): void {
+    for (const { key, value } of this.#databases.entries.getRange({ limit: most })) {
+      if (this.taken.size >= most || stampOf(value) >= appendedBefore) return;
+      this.#take({ key, entry: toEntry(key, value) });
+    }
+  }
+
+  trimTransient(limits: Holding, most: number): void {
+    while (this.taken.size < most && overWhich(this.transient, limits)) {
+      const oldest = this.#nextOf(TRANSIENT);
+      if (oldest === undefined) return;
+      this.#take(oldest);
+    }
+  }
+
+  /** Returns where the oldest that is held and not transient is, as far as is known. */
+  trimLasting(limits: Holding, most: number, from: Place | undefined): Place | undefined {
+    let reached = from;
+    let front: Generator<KeyedEntry> | undefined;
+    try {
+      while (this.taken.size < most) {
+        const kind = overWhich(this.lasting, limits);
+        if (kind === undefined) break;
+        const heaviest = this.#shares.heaviest(kind);
+        front ??= this.#lastingAfter(from);
+        const next = heaviest === undefined ? takeNext(front) : this.#nextOf(heaviest);
+        // What is added now can be trimmed by the next commit; nothing else is in its stead.
+        if (next === undefined) break;
+        if (heaviest === undefined) reached = next.key;
+        this.#take(next);
+      }
+    } finally {
+      front?.return(undefined);
+    }
+    return reached;
+  }
+
+  toState(clock: ClockState): LedgerState {
+    const { lasting, transient } = this;
+    const [trimmed, trimmedTransient] = [this.#trimmed, this.#trimmedTransient];
+    return { lasting, transient, trimmed, trimmedTransient, clock };
+  }
+
+  endedRuns(): RunKey[] {
+    const { ledger } = this.#databases;
+    return [...this.owners].flatMap(([owner, { trimmedThrough }]) => {
+      if (trimmedThrough === undefined) return [];
+      const [epoch, sequence] = trimmedThrough;
+      const range = runsOf(owner, epoch, sequence);
+      return [...ledger.getKeys(range)] as RunKey[];
+    });
+  }
+
+  /** Lets go of the cursors. */
+  close(): void {
+    for (const entries of this.#oldestOf.values()) entries.return(undefined);
+  }
+
+  #take(taken: KeyedEntry): void {
+    const { key, entry } = taken;
+    const owner = ownerOf(entry);
+    this.taken.set(entry.position, taken);
+    this.#count(owner, sizeOf(entry), minus).trimmedThrough = key;
+    if (owner === TRANSIENT) {
+      this.#trimmedTransient = later(this.#trimmedTransient, entry.position);
+    } else if (!this.#trimmed || comparePositions(entry.position, this.#trimmed.position) > 0) {
+      const { id, position, topics, private: isPrivate } = entry;
+      // Its own id is looked for as long as it is the newest; without one its topics are of no use.
+      this.#trimmed = { id, position, topics: id === position ? [] : topics, private: isPrivate };
+    }
+  }
+
+  #count(owner: string, size: Holding, combine: typeof plus): OwnerChange {
+    let change = this.owners.get(owner);
+    if (change === undefined) {
+      const before =
+        owner === TRANSIENT ? this.#before.transient : holdingOf(this.#databases.ledger, owner);
+      change = { before, after: before, trimmedThrough: undefined };
+      this.owners.set(owner, change);
+    }
+    change.after = combine(change.after, size);
+    if (owner === TRANSIENT) {
+      this.transient = combine(this.transient, size);
+    } else {
+      this.lasting = combine(this.lasting, size);
+      this.#shares.note(owner, change.after);
+    }
+    return change;
+  }
+
+  #nextOf(owner: string): KeyedEntry | undefined {
+    const entries = this.#oldestOf.get(owner) ?? this.#entriesOf(owner);
+    this.#oldestOf.set(owner, entries);
+    return takeNext(entries);
+  }
+
+  *#entriesOf(owner: string): Generator<KeyedEntry> {
+    const { ledger, entries } = this.#databases;
+    for (const { key, value } of ledger.getRange(runsOf(owner))) {
+      const [, , epoch, last] = key as RunKey;
+      const run = entries.getRange({ start: [epoch, value as number], end: [epoch, last + 1] });
+      for (const { key: place, value: stored } of run) {
+        const entry = toEntry(place, stored);
+        if (!this.taken.has(entry.position)) yield { key: place, entry };
+      }
+    }
+  }
+
+  *#lastingAfter(from: Place | undefined): Generator<KeyedEntry> {
+    const range = from === undefined ? {} : { start: from };
+    for (const { key, value } of this.#databases.entries.getRange(range)) {
+      const entry = toEntry(key, value);
+      if (!entry.transient && !this.taken.has(entry.position)) yield { key, entry };
+    }
+  }
+}
+
+function isOfSameOwner(a: Entry, b: Entry): boolean {
+  return a.publisher === b.publisher && a.transient === b.transient;
+}
+
+function takeNext<T>(from: Generator<T>): T | undefined {
+  const { done, value } = from.next();
+  return done ? undefined : (value as T);
+}
+
+function holdingOf(ledger: LedgerDatabase, owner: string): Holding {
+  return (ledger.get(['holds', owner]) as Holding | undefined) ?? NOTHING;
+}
+
+/** The runs of an owner that end at or before a place. */
+function runsOf(
+  owner: string,
+  epoch = Number.MAX_SAFE_INTEGER,
+  sequence = 0,
+): { start: LedgerKey; end: LedgerKey } {
+  return { start: ['run', owner, 0, 0], end: ['run', owner, epoch, sequence + 1] };
+}
+
+/** More than any number has. */
+const MAX_MAGNITUDE = 1000;
+
+/** Of nothing -1; 0 below 16, 1 below 256, and so on. */
+function magnitudeOf(amount: number): number {
+  return amount <= 0 ? -1 : Math.max(Math.floor(Math.log2(amount) / 4), 0);
+}
+
+function sizeOf(entry: Entry): Holding {
+  return { count: 1, bytes: bytesOf(entry, entry.id === entry.position ? undefined : entry.id) };
+}

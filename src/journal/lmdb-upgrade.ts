@@ -1,0 +1,70 @@
+import type { Database, RootDatabase } from 'lmdb';
+import type { EntryRef, Position } from './journal.js';
+import { type Place, type StoredEntry, stampOf, toEntry } from './lmdb-entry.js';
+import type { Databases } from './lmdb-files.js';
+import { Ledger } from './lmdb-ledger.js';
+
+/** The format in which own ids had one place each, and nothing was summed up. */
+export const FORMAT_1 = 'koa-sse-hub journal 1';
+
+/**
+ * Makes a journal of format 1 one of this format, in one transaction: whoever is killed in it leaves a journal of
+ * format 1. It reads every entry once, which takes some seconds for each million; entries stay as they are.
+ *
+ * @param format - the mark of this format.
+ */
+export function upgrade(root: RootDatabase, databases: Databases, format: string): void {
+  const { entries, ids, facts } = databases;
+  // Dropped after it, since LMDB drops no database in the midst of a transaction that uses others.
+  const oldIds = root.openDB<Place, Buffer>({
+    name: 'ids',
+    keyEncoding: 'binary',
+    encoding: 'ordered-binary',
+  });
+  root.transactionSync(() => {
+    const now = Date.now();
+    const clock = { time: now, wall: now, highWall: now, highTime: now };
+    const sums = new Ledger(databases, { maxUpdates: Number.MAX_SAFE_INTEGER, maxAgeMs: 0 });
+    let after: Place | undefined;
+    for (;;) {
+      const page: { key: Place; value: StoredEntry }[] = [...pageOf(entries, after)];
+      if (page.length === 0) break;
+      after = page.at(-1)?.key;
+      const change = sums.prepare(
+        page.map(({ key, value }) => toEntry(key, value)),
+        clock,
+        0,
+      );
+      sums.write(change);
+      sums.settle(change);
+      for (const { key, value } of page) {
+        const [, ...rest] = value;
+        // The clock was ahead then, and would hold up the trimming of all that came later.
+        if (stampOf(value) > now) entries.put(key, [now, ...rest]);
+        const { id, position } = toEntry(key, value);
+        if (id !== position) ids.put(Buffer.from(id), key);
+      }
+    }
+    const trimmed = facts.get('trimmed') as EntryRef | undefined;
+    databases.ledger.put(['state'], {
+      ...sums.state,
+      clock,
+      trimmed: trimmed && withoutOwnId(trimmed),
+    });
+    facts.remove('trimmed');
+    oldIds.clearSync();
+    facts.put('format', format);
+  });
+}
+
+const PAGE = 1000;
+
+function pageOf(entries: Database<StoredEntry, Place>, after: Place | undefined) {
+  const start: { start?: Place } = after === undefined ? {} : { start: [after[0], after[1] + 1] };
+  return entries.getRange({ ...start, limit: PAGE });
+}
+
+/** Format 1 did not keep who may know of it. */
+function withoutOwnId({ position }: { position: Position }) {
+  return { id: position, position, topics: [], private: true };
+}
