@@ -69,6 +69,7 @@ async function serve(
   const hub = await Hub.open(journal, {
     windowMaxBytes: config.WINDOW_MAX_BYTES,
     slowClients: config.SLOW_CLIENTS,
+    transientTopics: `${HUB_PATH}/subscriptions/`,
     log,
   });
   const presence = config.SUBSCRIPTIONS
@@ -78,7 +79,11 @@ async function serve(
         });
       })
     : undefined;
-  const events = sse({ heartbeatMs: config.HEARTBEAT_MS });
+  const events = sse({
+    heartbeatMs: config.HEARTBEAT_MS,
+    maxQueuedBytes: config.MAX_QUEUED_BYTES,
+    maxStalledMs: config.SLOW_CLIENT_MAX_AGE,
+  });
   const app = createApp(config, {
     events,
     clock: createClock(),

@@ -44,7 +44,7 @@ export function createApp(config: Config, parts: AppParts): Koa {
   router.get('/messages', events, readMessages(chat));
   router.post('/message', parseBody(config.MAX_BODY_BYTES), postMessage(chat));
 
-  const admit = admitSubscriber(hub, authorizer);
+  const admit = admitSubscriber(hub, authorizer, presence);
   const readBody = readText(config.MAX_BODY_BYTES, PUBLISH_TYPES);
   const publishBody = publish(hub); // One for both paths: they share its memory of keys.
   for (const path of [HUB_PATH, '/hub']) {

@@ -30,15 +30,18 @@ export interface SubscribeContext extends SseContext {
 export function admitSubscriber(
   hub: Hub,
   authorizer: Authorizer,
+  presence: Presence | undefined,
 ): Middleware<object, SubscribeContext> {
   return async function admitSubscriber(ctx, next) {
     const selectors = selectorsOf(ctx);
+    if (presence) requireAnnounceable(ctx, presence, selectors);
     const grants = await authorizer.subscriber(ctx);
     const cursor = readLastEventId(ctx);
-    const start = cursor === '' ? undefined : await hub.locate(cursor);
+    const selection = new Selection(selectors, grants?.subscribe ?? []);
+    const start = cursor === '' ? undefined : await hub.locate(cursor, selection);
     if (start) ctx.set('Last-Event-ID', toAscii(start.lastEventID));
     ctx.subscriber = {
-      selection: new Selection(selectors, grants?.subscribe ?? []),
+      selection,
       grants,
       start,
       latest: ctx.query.latest === '1',
@@ -88,6 +91,21 @@ function selectorsOf(ctx: Context): Selector[] {
     if (error instanceof SelectorError) ctx.throw(400, `topic: ${error.message}`);
     throw error;
   }
+}
+
+/** The start and end of a subscription are updates whose topic has the selector in it. */
+function requireAnnounceable(
+  ctx: Context,
+  presence: Presence,
+  selectors: readonly Selector[],
+): void {
+  const tooLong = selectors.find(({ text }) => !presence.canAnnounce(text));
+  if (tooLong === undefined) return;
+  ctx.throw(
+    400,
+    `topic: ${JSON.stringify(tooLong.text)} is too long for its subscription to be announced: ` +
+      `percent-encoded it may have ${presence.maxSelectorBytes} bytes.`,
+  );
 }
 
 /** Calls back at a moment that may be farther away than timers reach. */

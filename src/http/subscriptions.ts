@@ -1,4 +1,5 @@
 import type { Context, Middleware } from 'koa';
+import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import type { ActiveSubscription, Presence } from '../hub/presence.js';
 import { covers } from '../topics/selector.js';
@@ -17,9 +18,14 @@ export function readSubscriptions(
     const { topic, subscriber } = ctx.params as { topic?: string; subscriber?: string };
     const segments = [topic, subscriber].filter((segment) => segment !== undefined);
     const path = presence.pathOf(...segments);
-    await authorize(ctx, authorizer, path);
+    const { subscribe } = await authorize(ctx, authorizer, path);
 
-    const lastEventID = await hub.lastEventID();
+    // Whoever may read subscriptions knows of their announcements; of other private updates it learns nothing.
+    const isTold = (name: string) => name === path || name.startsWith(`${path}/`);
+    const lastEventID = hub.lastEventId(
+      (update) =>
+        !update.private || update.topics.some((name) => isTold(name) || covers(subscribe, name)),
+    );
     ctx.type = 'application/ld+json';
     ctx.status = 200;
     ctx.set({ 'Cache-Control': 'private, no-cache', ETag: `"${toAscii(lastEventID)}"` });
@@ -42,12 +48,13 @@ export function readSubscriptions(
 }
 
 /** The token's subscribe claim covers the path that is asked for: else 401 without a token, 403 with one. */
-async function authorize(ctx: Context, authorizer: Authorizer, path: string): Promise<void> {
+async function authorize(ctx: Context, authorizer: Authorizer, path: string): Promise<Grants> {
   const grants = await authorizer.subscriber(ctx);
   if (grants === undefined) refuseMissing(ctx, 'Reading subscriptions');
   if (!covers(grants.subscribe, path)) {
     refuseScope(ctx, `The token's subscribe claim does not cover ${path}.`);
   }
+  return grants;
 }
 
 function one(ctx: Context, subscription: ActiveSubscription | undefined): ActiveSubscription {

@@ -2,32 +2,89 @@ import type { Entry } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selection } from '../topics/selection.js';
 import { SelectionIndex } from '../topics/selection-index.js';
+import type { EntryFrames } from './entry-frames.js';
 import { Group, type Written } from './group.js';
+import { TimeSlice } from './time-slice.js';
 import type { Window } from './window.js';
 
 /**
  * The way of an update from the journal to the live subscriptions: through the window, to the groups whose
- * selection admits it.
+ * selection admits it. As a rule it takes it at once. What takes longer, because there are many updates, or many
+ * templates that a new topic is to be compared with, is done in slices of time; the others wait behind it, in order.
  */
 export class Delivery {
   readonly #window: Window;
+  readonly #frames: EntryFrames;
   readonly #onStall: (stream: EventStream, written: Written) => void;
   readonly #index = new SelectionIndex<Group>();
   readonly #groups = new Map<string, Group>();
+  /** What the journal has and the window has not. Those before `#next` are delivered. */
+  #entries: Entry[] = [];
+  #next = 0;
+  #scheduled: NodeJS.Immediate | undefined;
+  /** Those who wait until all is delivered. */
+  #whenDone: (() => void)[] = [];
 
   /** @param onStall told of a live stream that does not read; it has left, and is no longer delivered to. */
-  constructor(window: Window, onStall: (stream: EventStream, written: Written) => void) {
+  constructor(
+    window: Window,
+    frames: EntryFrames,
+    onStall: (stream: EventStream, written: Written) => void,
+  ) {
     this.#window = window;
+    this.#frames = frames;
     this.#onStall = onStall;
   }
 
-  /** Delivers the journal's next entries, in order. */
+  /** Delivers the journal's next entries, in order and after all that came before. */
   deliver(entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      const before = this.#window.head;
-      const update = this.#window.add(entry);
-      for (const group of this.#index.matching(update)) group.send(update, before);
+    for (const entry of entries) this.#entries.push(entry);
+    if (this.#scheduled === undefined) this.#deliverSome();
+  }
+
+  /** Resolves when all that was to be delivered is. */
+  delivered(): Promise<void> {
+    if (this.#entries.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#whenDone.push(resolve));
+  }
+
+  /** Delivers no more. */
+  close(): void {
+    clearImmediate(this.#scheduled);
+    this.#entries = [];
+    this.#finish();
+  }
+
+  #deliverSome(): void {
+    this.#scheduled = undefined;
+    const slice = new TimeSlice();
+    while (this.#next < this.#entries.length) {
+      if (slice.isOver || !this.#deliverOne(this.#entries[this.#next] as Entry, slice)) {
+        this.#scheduled = setImmediate(() => this.#deliverSome());
+        return;
+      }
+      this.#next += 1;
     }
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#entries = [];
+    this.#next = 0;
+    for (const resolve of this.#whenDone.splice(0)) resolve();
+  }
+
+  /** Returns whether it is delivered: if not, the slice is over, and it is to be tried again. */
+  #deliverOne(entry: Entry, slice: TimeSlice): boolean {
+    const groups = this.#index.matching(entry, slice);
+    if (groups === undefined) return false;
+    const frame = this.#frames.encode(entry);
+    if (frame === undefined) return true;
+    // From here on in one turn: a client that found itself at the head before joins before, or has it to read.
+    const before = this.#window.head;
+    const update = this.#window.add(entry, frame);
+    for (const group of groups) group.send(update, before);
+    return true;
   }
 
   /** Makes a stream live that has everything up to the window's head: what is delivered from now on is sent to it. */

@@ -6,18 +6,27 @@ import {
   type Position,
 } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
-import type { Selection } from '../topics/selection.js';
+import type { Addressed, Selection } from '../topics/selection.js';
+import { CatchUps } from './catch-ups.js';
 import { Delivery } from './delivery.js';
+import { EntryFrames } from './entry-frames.js';
 import type { Written } from './group.js';
+import { JournalReads } from './journal-reads.js';
+import { JournalTopics } from './journal-topics.js';
 import { type Start, Subscription, type SubscriptionParts } from './subscription.js';
 import { type Publication, ValidUpdates } from './update.js';
-import { Window } from './window.js';
+import { BEGINNING, Window } from './window.js';
 
 export interface HubOptions {
   /** Bytes of the most recent updates to hold in memory. Default: 64 MiB. */
   readonly windowMaxBytes?: number;
   /** What becomes of a client that does not read: its cursor waits for it (the default), or it is cut off. */
   readonly slowClients?: 'catch-up' | 'disconnect';
+  /**
+   * What the topics of private updates start with that tell a state and are soon trimmed, such as announcements:
+   * only clients that may receive them are told when they have missed some.
+   */
+  readonly transientTopics?: string;
   /** Told what an operator should know: one line, and the error if there is one. Default: `console.error`. */
   readonly log?: (message: string, error?: unknown) => void;
 }
@@ -31,17 +40,23 @@ export interface SubscribeOptions {
   readonly identity?: string;
 }
 
-const DEFAULTS: Required<HubOptions> = {
+const DEFAULTS: Settings = {
   windowMaxBytes: 64 * 1024 * 1024,
   slowClients: 'catch-up',
   log: console.error,
 };
+
+type Settings = Required<Omit<HubOptions, 'transientTopics'>> & Pick<HubOptions, 'transientTopics'>;
 
 /** What the hub has counted since it opened. */
 export interface HubStatistics {
   readonly subscriptions: number;
   /** How often a live client was found not to read. */
   readonly slow: number;
+  /** How often an update could not be sent, and was left out. */
+  readonly skipped: number;
+  /** How many clients are read for, or wait for that, because they are not live. */
+  readonly catchUps: number;
 }
 
 /**
@@ -50,9 +65,9 @@ export interface HubStatistics {
  */
 export class Hub {
   readonly #journal: Journal;
-  readonly #options: Required<HubOptions>;
-  readonly #window: Window;
+  readonly #options: Settings;
   readonly #delivery: Delivery;
+  readonly #frames: EntryFrames;
   readonly #parts: SubscriptionParts;
   /** Live subscriptions and those that catch up. */
   readonly #subscriptions = new Map<EventStream, Subscription>();
@@ -72,9 +87,8 @@ export class Hub {
     const unfollow = journal.follow((entries) => deliver(entries));
     const { head } = await journal.bounds();
     const hub = new Hub(journal, head?.position, {
-      windowMaxBytes: options.windowMaxBytes ?? DEFAULTS.windowMaxBytes,
-      slowClients: options.slowClients ?? DEFAULTS.slowClients,
-      log: options.log ?? DEFAULTS.log,
+      ...DEFAULTS,
+      ...options,
     });
     hub.#unfollow = unfollow;
     deliver = (entries) => hub.#deliver(entries);
@@ -82,16 +96,27 @@ export class Hub {
     return hub;
   }
 
-  private constructor(journal: Journal, head: Position | undefined, options: Required<HubOptions>) {
+  private constructor(journal: Journal, head: Position | undefined, options: Settings) {
     this.#journal = journal;
-    this.#window = new Window(options.windowMaxBytes, head);
-    this.#delivery = new Delivery(this.#window, (stream, written) =>
-      this.#stalled(stream, written),
-    );
+    const window = new Window(options.windowMaxBytes, head);
+    const frames = new EntryFrames(({ position }, error) => {
+      options.log(`The update at ${position} cannot be sent and is left out.`, error);
+    });
+    const delivery = new Delivery(window, frames, (stream, written) => {
+      this.#stalled(stream, written);
+    });
+    this.#delivery = delivery;
+    this.#frames = frames;
     this.#parts = {
       journal,
-      window: this.#window,
-      join: ({ stream, selection }) => this.#delivery.join(stream, selection),
+      window,
+      frames,
+      reads: new JournalReads(journal, window, frames),
+      topics: new JournalTopics(journal, window),
+      catchUps: new CatchUps(),
+      transientTopics: options.transientTopics,
+      delivered: () => delivery.delivered(),
+      join: ({ stream, selection }) => delivery.join(stream, selection),
     };
     this.#options = options;
     const subscriptions = this.#subscriptions;
@@ -112,10 +137,13 @@ export class Hub {
     return this.#journal.append(list);
   }
 
-  /** Finds where a client reads on that gives this as its `Last-Event-ID`; `earliest` is all that is held. */
-  async locate(lastEventID: string): Promise<Start> {
+  /**
+   * Finds where a client reads on that gives this as its `Last-Event-ID`; `earliest` is all that is held. An id of
+   * a private update that its selection may not see is unknown, as if it had never been.
+   */
+  async locate(lastEventID: string, selection: Selection): Promise<Start> {
     if (lastEventID === 'earliest') return { after: undefined, lastEventID };
-    const location = await this.#journal.locate(lastEventID);
+    const location = await this.#journal.locate(lastEventID, (entry) => selection.maySee(entry));
     if (location.found) return { after: location.position, lastEventID };
     const gap = { lastEventID, reason: location.reason };
     return { after: undefined, gap, lastEventID: 'earliest' };
@@ -163,19 +191,28 @@ export class Hub {
     receive = listener;
   }
 
-  /** The id of the newest update, `earliest` if there is none. */
-  async lastEventID(): Promise<string> {
-    const { head } = await this.#journal.bounds();
-    return head?.id ?? 'earliest';
+  /**
+   * What somebody who sees only some updates can read on from to miss none that comes: the id of the newest of
+   * these, or a position after which none of them stands; `earliest` if there is nothing.
+   */
+  lastEventId(sees: (update: Addressed) => boolean): string {
+    const { id, position } = this.#parts.window.newestSeen(sees);
+    return id ?? (position === BEGINNING ? 'earliest' : position);
   }
 
   get statistics(): HubStatistics {
-    return { subscriptions: this.#subscriptions.size, slow: this.#slow };
+    return {
+      subscriptions: this.#subscriptions.size,
+      slow: this.#slow,
+      skipped: this.#frames.skipped,
+      catchUps: this.#parts.catchUps.size,
+    };
   }
 
   /** Stops delivering. Streams are their owner's to end. */
   close(): void {
     this.#unfollow();
+    this.#delivery.close();
   }
 
   #deliver(entries: readonly Entry[]): void {

@@ -1,17 +1,21 @@
 import {
   comparePositions,
   type Entry,
-  type Journal,
   type Position,
+  positionAfter,
   positionBefore,
 } from '../journal/journal.js';
 import type { Selection } from '../topics/selection.js';
-import { NOTHING, oldestHeld, READ_LIMITS, type Sources, type Step } from './reader.js';
-import type { TimeSlice } from './time-slice.js';
-import { type Cursor, frameOf, type Window, type WindowEntry } from './window.js';
+import type { Turn } from './catch-ups.js';
+import { NOTHING, oldestHeld, type Sources, type Step } from './reader.js';
+import type { Cursor, Window, WindowEntry } from './window.js';
 
 /** How many topics a client that wants the latest of each may have looked up in the journal. */
 const MAX_OLDER_TOPICS = 10_000;
+
+/** How many updates of a topic are looked at there to find the newest that a client may see. */
+const MAX_LOOKED_AT = 10_000;
+const LOOK_AT_ONCE = 100;
 
 /**
  * Reads the newest held update of each topic of a selection, in order, up to the head of when it was made. Of
@@ -20,7 +24,7 @@ const MAX_OLDER_TOPICS = 10_000;
  * What it holds meanwhile are the positions of those: a client may take its time.
  */
 export class LatestReader {
-  readonly #journal: Journal;
+  readonly #sources: Sources;
   readonly #window: Window;
   readonly #selection: Selection;
   readonly #head: Cursor;
@@ -33,12 +37,12 @@ export class LatestReader {
   /** The last update that was read. */
   #last: Position | undefined;
 
-  constructor({ journal, window }: Sources, selection: Selection) {
-    this.#journal = journal;
-    this.#window = window;
+  constructor(sources: Sources, selection: Selection) {
+    this.#sources = sources;
+    this.#window = sources.window;
     this.#selection = selection;
-    this.#head = window.head;
-    this.#oldest = window.start;
+    this.#head = sources.window.head;
+    this.#oldest = sources.window.start;
   }
 
   get isDone(): boolean {
@@ -46,15 +50,15 @@ export class LatestReader {
     return next === positions.length && this.#cursor?.ordinal === this.#head.ordinal;
   }
 
-  async next(slice: TimeSlice): Promise<Step> {
+  async next(turn: Turn): Promise<Step> {
     const { start } = this.#window;
     // What the window had may have left it since.
     if (this.#cursor && this.#cursor.ordinal < Math.min(start.ordinal, this.#head.ordinal)) {
       this.#older = undefined;
     }
     if (this.#older === undefined) {
-      this.#oldest = await oldestHeld(this.#journal, this.#window);
-      this.#older = { positions: await this.#findOlder(slice), next: 0 };
+      this.#oldest = await oldestHeld(this.#sources);
+      this.#older = { positions: await this.#findOlder(turn), next: 0 };
       this.#cursor = this.#upToHead(this.#window.start);
       return NOTHING;
     }
@@ -63,11 +67,11 @@ export class LatestReader {
       this.#older.next += 1;
       return this.#readOlder(position);
     }
-    return this.#readWindow(this.#cursor as Cursor, slice);
+    return this.#readWindow(this.#cursor as Cursor, turn);
   }
 
-  #readWindow(cursor: Cursor, slice: TimeSlice): Step {
-    const { entries, through } = this.#window.next(cursor.ordinal, this.#selection, slice);
+  #readWindow(cursor: Cursor, turn: Turn): Step {
+    const { entries, through } = this.#window.next(cursor.ordinal, this.#selection, turn);
     this.#cursor = this.#upToHead(through);
     const latest = entries.filter((entry) => this.#isLatest(entry));
     const last = latest.at(-1);
@@ -94,57 +98,62 @@ export class LatestReader {
   }
 
   async #readOlder(position: Position): Promise<Step> {
-    const after = positionBefore(position);
-    const range = { after, through: position, ...READ_LIMITS };
-    const { entries } = await this.#journal.read(range);
-    const entry = entries.find((each) => each.position === position);
-    if (entry === undefined) return NOTHING;
+    const range = {
+      after: positionBefore(position),
+      through: position,
+      maxEntries: 1,
+      maxLength: 1,
+    };
+    const { entries } = await this.#sources.journal.read(range);
+    const [entry] = entries;
+    const frame = entry && this.#sources.frames.encode(entry);
+    if (entry === undefined || frame === undefined) return NOTHING;
     this.#last = position;
-    return { kind: 'frames', frames: [Buffer.from(frameOf(entry))], lastEventId: entry.id };
+    return { kind: 'frames', frames: [frame], lastEventId: entry.id };
   }
 
-  async #findOlder(slice: TimeSlice): Promise<readonly Position[]> {
+  async #findOlder(turn: Turn): Promise<readonly Position[]> {
     const found = new Set<Position>();
     let lookedUp = 0;
-    for (const topic of await this.#topics()) {
-      if (slice.isOver) await slice.next();
-      if (!this.#selection.asksForTopic(topic)) continue;
-      if (this.#newestInWindow(topic) !== undefined) continue;
-      if (lookedUp === MAX_OLDER_TOPICS) break;
-      lookedUp += 1;
-      const entry = await this.#newestInJournal(topic, slice);
-      if (entry === undefined) continue;
-      const isRead = this.#last && comparePositions(entry.position, this.#last) <= 0;
-      if (!isRead) found.add(entry.position);
+    for await (const page of this.#topics()) {
+      for (const topic of page) {
+        if (turn.isOver) await turn.next();
+        if (!this.#selection.asksForTopic(topic)) continue;
+        if (this.#newestInWindow(topic) !== undefined) continue;
+        if (lookedUp === MAX_OLDER_TOPICS) return inOrder(found);
+        lookedUp += 1;
+        const entry = await this.#newestInJournal(topic, turn);
+        if (entry === undefined) continue;
+        const isRead = this.#last && comparePositions(entry.position, this.#last) <= 0;
+        if (!isRead) found.add(entry.position);
+      }
     }
-    return [...found].sort(comparePositions);
+    return inOrder(found);
   }
 
-  async #topics(): Promise<readonly string[]> {
+  /** The topics of the journal that may be asked for, in pages. */
+  async *#topics(): AsyncGenerator<readonly string[]> {
     const { topics } = this.#selection;
-    if (topics !== undefined && topics !== 'all') return topics;
-    const all: string[] = [];
-    for await (const page of this.#journal.topics()) all.push(...page);
-    return all;
+    if (topics !== undefined && topics !== 'all') yield topics;
+    else for await (const page of this.#sources.topics.list()) yield page.topics;
   }
 
-  async #newestInJournal(topic: string, slice: TimeSlice): Promise<Entry | undefined> {
-    const through = this.#head.position;
-    const [newest] = await this.#journal.newest(topic, 1);
-    if (newest === undefined) return undefined;
-    if (this.#selection.admits(newest) && comparePositions(newest.position, through) <= 0) {
-      return newest;
+  /** Looks backwards from the head. */
+  async #newestInJournal(topic: string, turn: Turn): Promise<Entry | undefined> {
+    let before = positionAfter(this.#head.position);
+    let count = 1; // As a rule it is the first.
+    for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; lookedAt += count) {
+      if (lookedAt > 0) count = LOOK_AT_ONCE;
+      const entries = await this.#sources.journal.newest(topic, count, before);
+      if (turn.isOver) await turn.next();
+      const found = entries.findLast((entry) => this.#selection.admits(entry));
+      if (found !== undefined || entries.length < count) return found;
+      before = (entries[0] as Entry).position;
     }
-    // The newest is not for this client, or came after it: look for the one before, from the front.
-    let found: Entry | undefined;
-    let after: Position | undefined;
-    for (;;) {
-      const range = { after, through, topics: [topic], ...READ_LIMITS };
-      const { entries } = await this.#journal.read(range);
-      if (entries.length === 0) return found;
-      if (slice.isOver) await slice.next();
-      after = entries.at(-1)?.position;
-      found = entries.findLast((entry) => this.#selection.admits(entry)) ?? found;
-    }
+    return undefined;
   }
+}
+
+function inOrder(positions: Iterable<Position>): readonly Position[] {
+  return [...positions].sort(comparePositions);
 }

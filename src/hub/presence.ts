@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Update } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selector } from '../topics/selector.js';
+import { MAX_TOPIC_BYTES } from './update.js';
 
 /** One subscriber's interest in one selector, as the protocol writes it. */
 export interface ActiveSubscription {
@@ -43,7 +44,7 @@ export class Presence {
     selectors: readonly Selector[],
     payload: unknown,
   ): Promise<void> {
-    const subscriber = `urn:uuid:${randomUUID()}`;
+    const subscriber = nameSubscriber();
     const topics = [...new Set(selectors.map(({ text }) => text))];
     const noted = topics.map((topic): ActiveSubscription => {
       const id = this.pathOf(topic, subscriber);
@@ -58,6 +59,16 @@ export class Presence {
     });
     await started;
     for (const subscription of noted) this.#active.set(subscription.id, subscription);
+  }
+
+  /** Whether the announcements of a subscription to a selector can be published. */
+  canAnnounce(selector: string): boolean {
+    return encodeURIComponent(selector).length <= this.maxSelectorBytes;
+  }
+
+  /** How long a selector may be, percent-encoded. */
+  get maxSelectorBytes(): number {
+    return MAX_TOPIC_BYTES - this.pathOf('', nameSubscriber()).length;
   }
 
   /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
@@ -85,4 +96,8 @@ export class Presence {
       })),
     );
   }
+}
+
+function nameSubscriber(): string {
+  return `urn:uuid:${randomUUID()}`;
 }

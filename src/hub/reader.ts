@@ -1,18 +1,28 @@
 import {
   comparePositions,
-  type Entry,
   type Journal,
   type Position,
   positionBefore,
 } from '../journal/journal.js';
+import { CHUNK_BYTES } from '../sse/chunks.js';
 import type { Selection } from '../topics/selection.js';
-import type { TimeSlice } from './time-slice.js';
-import { type Cursor, frameOf, type Window } from './window.js';
+import type { Turn } from './catch-ups.js';
+import type { EntryFrames } from './entry-frames.js';
+import type { JournalReads } from './journal-reads.js';
+import type { JournalTopics } from './journal-topics.js';
+import type { Cursor, Window } from './window.js';
 
 /** What readers read: the journal, and its newest entries in memory. */
 export interface Sources {
   readonly journal: Journal;
   readonly window: Window;
+  readonly reads: JournalReads;
+  readonly topics: JournalTopics;
+  readonly frames: EntryFrames;
+  /** What the topics of transient updates start with, if there are any. */
+  readonly transientTopics: string | undefined;
+  /** Resolves when all that the journal is known to have is in the window. */
+  delivered(): Promise<void>;
 }
 
 /** What a reader came upon. */
@@ -26,20 +36,21 @@ export type Step =
 
 export const NOTHING: Step = { kind: 'nothing' };
 
-/** One read of the journal: as much as a write to a client carries, or a little more. */
-export const READ_LIMITS = { maxEntries: 512, maxLength: 64 * 1024 };
+interface AskedTopics {
+  readonly through: Position;
+  readonly topics: readonly string[] | undefined;
+}
 
 /** Reading more topics than these at once costs more than to read them all. */
 const MAX_TOPICS_TO_MERGE = 64;
 
 /**
  * Turns a cursor into the next updates of a selection, or a gap, until it is at the head. It reads the journal as
- * long as the cursor is older than the window, and then the window. It knows no stream: who wants less, or
- * nothing more, does not ask.
+ * long as the cursor is older than the window, and then the window. It knows no stream: whoever wants no more does
+ * not ask.
  */
 export class Reader {
-  readonly #journal: Journal;
-  readonly #window: Window;
+  readonly #sources: Sources;
   readonly #selection: Selection;
   /** Everything up to here has been read. */
   #at:
@@ -47,28 +58,30 @@ export class Reader {
     | { readonly in: 'journal'; readonly after: Position | undefined };
   /** Before the oldest update that the journal held at the start: the window may have older ones. */
   #oldest: Cursor;
-  /** What the last read found to be missing has been told. */
-  #isGapTold = false;
-  /** Which of the journal's topics are asked for, as far as it was read up to when they were listed. */
-  #journalTopics: { through: Position; topics: readonly string[] } | undefined;
+  /** What is missing up to here has been told. */
+  #toldThrough: Position | undefined;
+  #isTransientGapTold = false;
+  /** Which topics are asked for of those that the journal has up to a position; undefined if they are too many. */
+  #asked: AskedTopics | undefined;
 
   /** A reader at the head. */
-  constructor({ journal, window }: Sources, selection: Selection) {
-    this.#journal = journal;
-    this.#window = window;
+  constructor(sources: Sources, selection: Selection) {
+    this.#sources = sources;
     this.#selection = selection;
-    this.#at = { in: 'window', cursor: window.head };
-    this.#oldest = window.start;
+    this.#at = { in: 'window', cursor: sources.window.head };
+    this.#oldest = sources.window.start;
   }
 
   /** Puts the cursor after a position; before the oldest update held if that is undefined. */
   async startAfter(position: Position | undefined): Promise<void> {
-    this.#oldest = await oldestHeld(this.#journal, this.#window);
-    const { start } = this.#window;
+    const { window } = this.#sources;
+    // Otherwise it would be put at the head, and get again what it has had.
+    if (position !== undefined) await this.#sources.delivered();
+    this.#oldest = await oldestHeld(this.#sources);
     this.#at =
-      position === undefined || comparePositions(position, start.position) < 0
+      position === undefined || comparePositions(position, window.start.position) < 0
         ? { in: 'journal', after: position }
-        : { in: 'window', cursor: this.#notTrimmed(this.#window.cursorAt(position)) };
+        : { in: 'window', cursor: this.#notTrimmed(window.cursorAt(position)) };
   }
 
   /** Moves the cursor on, to where everything has been read by other means. A cursor beyond that stays. */
@@ -81,22 +94,22 @@ export class Reader {
   }
 
   /** Whether there is nothing more to read. True only until the next entry is delivered: look and act in one turn. */
-  get isAtHead(): boolean {
-    return this.#at.in === 'window' && this.#at.cursor.ordinal === this.#window.head.ordinal;
+  get isDone(): boolean {
+    return (
+      this.#at.in === 'window' && this.#at.cursor.ordinal === this.#sources.window.head.ordinal
+    );
   }
 
   /** Reads on. */
-  async next(slice: TimeSlice): Promise<Step> {
+  async next(turn: Turn): Promise<Step> {
     const at = this.#at;
-    if (at.in === 'journal') return this.#readJournal(at.after, slice);
-    const isHeld = at.cursor.ordinal >= this.#window.start.ordinal;
-    return isHeld
-      ? this.#readWindow(at.cursor, slice)
-      : this.#readJournal(at.cursor.position, slice);
+    if (at.in === 'journal') return this.#readJournal(at.after, turn);
+    const isHeld = at.cursor.ordinal >= this.#sources.window.start.ordinal;
+    return isHeld ? this.#readWindow(at.cursor, turn) : this.#readJournal(at.cursor.position, turn);
   }
 
-  #readWindow({ ordinal }: Cursor, slice: TimeSlice): Step {
-    const { entries, through } = this.#window.next(ordinal, this.#selection, slice);
+  #readWindow({ ordinal }: Cursor, turn: Turn): Step {
+    const { entries, through } = this.#sources.window.next(ordinal, this.#selection, turn);
     this.#at = { in: 'window', cursor: through };
     const last = entries.at(-1);
     if (last === undefined) return NOTHING;
@@ -105,36 +118,45 @@ export class Reader {
   }
 
   /** Reads what is older than the window. */
-  async #readJournal(after: Position | undefined, slice: TimeSlice): Promise<Step> {
-    const { start } = this.#window;
-    const through = start.position;
-    const topics = await this.#topicsInJournal(through, slice);
-    const { entries, trimmed } = await this.#journal.read({
-      after,
-      through,
-      topics,
-      ...READ_LIMITS,
-    });
-    if (trimmed && !this.#isGapTold) {
-      this.#isGapTold = true;
+  async #readJournal(after: Position | undefined, turn: Turn): Promise<Step> {
+    const topics = await this.#topicsToRead(turn);
+    const batch = await this.#sources.reads.read(after, topics);
+    const { missingThrough } = batch;
+    if (missingThrough !== undefined && isBefore(this.#toldThrough, missingThrough)) {
+      this.#toldThrough = missingThrough;
       return { kind: 'gap' }; // What is left is read again.
     }
-    this.#isGapTold = trimmed;
-    const last = entries.at(-1);
+    if (batch.isTransientMissing && !this.#isTransientGapTold && this.#mayReceiveTransient()) {
+      this.#isTransientGapTold = true;
+      return { kind: 'gap' };
+    }
+    const frames: Buffer[] = [];
+    let bytes = 0;
+    let lastEventId = '';
+    for (const each of batch.entries) {
+      if (turn.isOver) await turn.next();
+      const { entry } = each;
+      if (!this.#selection.admits(entry)) continue;
+      const { frame } = each;
+      if (frame === undefined) continue;
+      frames.push(frame);
+      bytes += frame.length;
+      lastEventId = entry.id;
+      if (bytes < CHUNK_BYTES) continue;
+      this.#at = { in: 'journal', after: entry.position };
+      return { kind: 'frames', frames, lastEventId };
+    }
     // At the end of the range the window goes on; its start may have moved since, and then we read again.
     this.#at =
-      last === undefined || isShort(entries)
-        ? { in: 'window', cursor: this.#notTrimmed(start) }
-        : { in: 'journal', after: last.position };
-    const admitted: Entry[] = [];
-    for (const entry of entries) {
-      if (slice.isOver) await slice.next();
-      if (this.#selection.admits(entry)) admitted.push(entry);
-    }
-    const newest = admitted.at(-1);
-    if (newest === undefined) return NOTHING;
-    const frames = [Buffer.from(admitted.map(frameOf).join(''))];
-    return { kind: 'frames', frames, lastEventId: newest.id };
+      batch.isLast || batch.through === undefined
+        ? { in: 'window', cursor: this.#notTrimmed(batch.start) }
+        : { in: 'journal', after: batch.through };
+    return frames.length === 0 ? NOTHING : { kind: 'frames', frames, lastEventId };
+  }
+
+  #mayReceiveTransient(): boolean {
+    const { transientTopics } = this.#sources;
+    return transientTopics !== undefined && this.#selection.mayReceivePrivate(transientTopics);
   }
 
   #notTrimmed(cursor: Cursor): Cursor {
@@ -142,47 +164,39 @@ export class Reader {
   }
 
   /** What to ask the journal for: undefined means every topic. */
-  async #topicsInJournal(
-    through: Position,
-    slice: TimeSlice,
-  ): Promise<readonly string[] | undefined> {
+  async #topicsToRead(turn: Turn): Promise<readonly string[] | undefined> {
     const { topics } = this.#selection;
     if (topics !== undefined) return topics === 'all' ? undefined : topics;
-    if (this.#journalTopics?.through !== through) {
-      const asked = await askedFor(this.#selection, this.#journal.topics(), slice);
-      this.#journalTopics = { through, topics: asked };
+    const { start } = this.#sources.window;
+    // Topics that came after the list was made are in the window.
+    if (this.#asked === undefined || isBefore(this.#asked.through, start.position)) {
+      this.#asked = await this.#findAsked(turn);
     }
-    const { topics: asked } = this.#journalTopics;
-    return asked.length > MAX_TOPICS_TO_MERGE ? undefined : asked;
+    return this.#asked.topics;
   }
-}
 
-/** Those of some topics that a selection asks for. */
-async function askedFor(
-  selection: Selection,
-  topics: AsyncIterable<readonly string[]>,
-  slice: TimeSlice,
-): Promise<readonly string[]> {
-  const asked: string[] = [];
-  for await (const page of topics) {
-    for (const topic of page) {
-      if (slice.isOver) await slice.next();
-      if (selection.asksForTopic(topic)) asked.push(topic);
+  async #findAsked(turn: Turn): Promise<AskedTopics> {
+    const asked: string[] = [];
+    let through = this.#sources.window.start.position;
+    for await (const page of this.#sources.topics.list()) {
+      through = page.through;
+      for (const topic of page.topics) {
+        if (turn.isOver) await turn.next();
+        if (this.#selection.asksForTopic(topic)) asked.push(topic);
+      }
+      if (asked.length > MAX_TOPICS_TO_MERGE) return { through, topics: undefined };
     }
+    return { through, topics: asked };
   }
-  return asked;
 }
 
 /** Before the oldest update that the journal holds. */
-export async function oldestHeld(journal: Journal, window: Window): Promise<Cursor> {
+export async function oldestHeld({ journal, window }: Sources): Promise<Cursor> {
   const { oldest } = await journal.bounds();
   if (oldest === undefined) return window.head;
   return window.cursorAt(positionBefore(oldest.position));
 }
 
-/** Whether a read has ended because there was no more. */
-function isShort(entries: readonly Entry[]): boolean {
-  const { maxEntries, maxLength } = READ_LIMITS;
-  const length = entries.reduce((sum, { data }) => sum + data.length, 0);
-  return entries.length < maxEntries && length < maxLength;
+function isBefore(position: Position | undefined, other: Position): boolean {
+  return position === undefined || comparePositions(position, other) < 0;
 }

@@ -1,10 +1,11 @@
 import type { Position } from '../journal/journal.js';
+import { inChunks } from '../sse/chunks.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selection } from '../topics/selection.js';
+import { type CatchUps, ClientGone, type Turn } from './catch-ups.js';
 import type { Written } from './group.js';
 import { LatestReader } from './latest-reader.js';
 import { Reader, type Sources, type Step } from './reader.js';
-import { TimeSlice } from './time-slice.js';
 import { BEGINNING } from './window.js';
 
 /** Where a subscription starts to read, as `Hub.locate` found it. */
@@ -32,8 +33,14 @@ export type GapReason = 'trimmed' | 'unknown';
 
 /** What a subscription does with its stream. */
 export interface SubscriptionParts extends Sources {
+  readonly catchUps: CatchUps;
   /** Makes the stream live. Its cursor is at the head: what is delivered from now on is for the hub to send. */
   join(subscription: Subscription): void;
+}
+
+interface Pumped {
+  readonly isDone: boolean;
+  next(turn: Turn): Promise<Step>;
 }
 
 /**
@@ -85,25 +92,13 @@ export class Subscription {
   /** Starts with the newest held update of each topic, and goes on with what comes after this call. */
   async startWithLatest(): Promise<void> {
     this.#sendHead();
-    const latest = new LatestReader(this.#parts, this.selection);
-    const slice = new TimeSlice();
-    while (this.stream.writable && !latest.isDone) {
-      if (this.stream.stalled) await this.#drained();
-      else if (slice.isOver) await slice.next();
-      else await this.#send(await latest.next(slice));
-    }
+    await this.#pump(new LatestReader(this.#parts, this.selection));
     await this.catchUp();
   }
 
   /** Reads on until there is no more, and then the stream is live. */
   async catchUp(): Promise<void> {
-    const slice = new TimeSlice();
-    while (this.stream.writable) {
-      if (this.stream.stalled) await this.#drained();
-      else if (slice.isOver) await slice.next();
-      else if (this.#reader.isAtHead) return this.#parts.join(this);
-      else await this.#send(await this.#reader.next(slice));
-    }
+    await this.#pump(this.#reader, () => this.#parts.join(this));
   }
 
   /** A live client stopped reading. Moves its cursor back to the last update that was written to it. */
@@ -113,12 +108,32 @@ export class Subscription {
     this.#reader.skipTo(through);
   }
 
+  /**
+   * Sends what a reader comes upon, as long as its client is there.
+   *
+   * @param whenDone called in the very turn in which the reader was found to be done: nothing runs in between.
+   */
+  async #pump(reader: Pumped, whenDone: () => void = () => undefined): Promise<void> {
+    try {
+      while (this.stream.writable) {
+        if (this.stream.stalled) await this.#drained();
+        else if (reader.isDone) return whenDone();
+        else {
+          const read = (turn: Turn) => reader.next(turn);
+          await this.#send(await this.#parts.catchUps.take(this.stream, read));
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof ClientGone)) throw error;
+    }
+  }
+
   async #send(step: Step): Promise<void> {
     if (step.kind === 'gap') {
       await this.#sendGap({ lastEventID: this.#lastEventId, reason: 'trimmed' });
     } else if (step.kind === 'frames') {
       this.#lastEventId = step.lastEventId;
-      this.stream.sendBytes(Buffer.concat(step.frames));
+      for (const { bytes } of inChunks(step.frames)) this.stream.sendBytes(bytes);
     }
   }
 

@@ -1,7 +1,8 @@
 import { comparePositions, type Entry, type Position } from '../journal/journal.js';
-import { encodeFrame } from '../sse/frame.js';
-import type { Selection } from '../topics/selection.js';
-import type { TimeSlice } from './time-slice.js';
+import { mergeDistinct } from '../journal/select.js';
+import { CHUNK_BYTES } from '../sse/chunks.js';
+import type { Addressed, Selection } from '../topics/selection.js';
+import type { Turn } from './catch-ups.js';
 
 /** An entry as clients get it: its frame, encoded once for all of them, and what decides who they are. */
 export interface WindowEntry {
@@ -27,11 +28,8 @@ export const BEGINNING: Position = '0-0';
 const ENTRY_OVERHEAD_BYTES = 300;
 const TOPIC_OVERHEAD_BYTES = 100;
 
-/** A batch is one write, cut when it has this many bytes: enough to fill a socket, little to hold. */
-const BATCH_BYTES = 64 * 1024;
-
-/** How many entries of one topic a batch looks at: more than fit in it, as a rule. */
-const BATCH_ENTRIES_PER_TOPIC = 512;
+/** How many private updates of a topic are looked at to find the newest that somebody may see. */
+const MAX_LOOKED_AT = 10_000;
 
 /**
  * The most recent updates, in memory, indexed by topic. Bounded in bytes: the oldest leave first, and
@@ -43,7 +41,7 @@ export class Window {
   /** Entries in order. Those before `#first` have left; the array is cut when they are half of it. */
   #entries: WindowEntry[] = [];
   #first = 0;
-  readonly #byTopic = new Map<string, OrdinalList>();
+  readonly #byTopic = new Map<string, TopicOrdinals>();
   #start: Cursor;
   #head: Cursor;
 
@@ -64,23 +62,23 @@ export class Window {
     return this.#head;
   }
 
-  /** Adds the journal's next entry; returns it with its frame. */
-  add(added: Entry): WindowEntry {
+  /** Adds the journal's next entry, with its frame. */
+  add(added: Entry, frame: Buffer): WindowEntry {
     const { id, position, topics, private: isPrivate } = added;
     const entry: WindowEntry = {
       cursor: { ordinal: this.#head.ordinal + 1, position, id },
       topics,
       private: isPrivate,
-      frame: Buffer.from(frameOf(added)),
+      frame,
     };
     this.#entries.push(entry);
     for (const topic of topics) {
       let ordinals = this.#byTopic.get(topic);
       if (ordinals === undefined) {
-        ordinals = new OrdinalList();
+        ordinals = new TopicOrdinals();
         this.#byTopic.set(topic, ordinals);
       }
-      ordinals.push(entry.cursor.ordinal);
+      ordinals.of(isPrivate).push(entry.cursor.ordinal);
     }
     this.#head = entry.cursor;
     this.#bytes += sizeOf(entry);
@@ -102,8 +100,8 @@ export class Window {
   }
 
   /**
-   * The next entries of a selection after an ordinal, at most a batch of them or what is found in the slice,
-   * and how far they reach: to the head if there are no more. The ordinal is not before the window's start.
+   * The next entries of a selection after an ordinal, at most a chunk of them or what is found in this turn, and how
+   * far they reach: to the head if there are no more. The ordinal is not before the window's start.
    *
    * Entries of known topics are looked up. A template is tried on every entry: on those that a client missed,
    * that is, which as a rule are fewer than the topics there are.
@@ -111,7 +109,7 @@ export class Window {
   next(
     after: number,
     selection: Selection,
-    slice: TimeSlice,
+    turn: Pick<Turn, 'isOver'>,
   ): { entries: WindowEntry[]; through: Cursor } {
     const { topics } = selection;
     const candidates =
@@ -120,59 +118,67 @@ export class Window {
         : this.#ofTopics(topics, after);
     const entries: WindowEntry[] = [];
     let bytes = 0;
-    for (const ordinal of candidates.ordinals) {
+    for (const ordinal of candidates) {
       const entry = this.#at(ordinal);
       if (selection.admits(entry)) {
         entries.push(entry);
         bytes += entry.frame.length;
       }
-      if (bytes >= BATCH_BYTES || slice.isOver) return { entries, through: entry.cursor };
+      if (bytes >= CHUNK_BYTES || turn.isOver) return { entries, through: entry.cursor };
     }
-    return { entries, through: candidates.through };
+    return { entries, through: this.#head };
   }
 
-  /** The topics of the entries held; those that come while it is being iterated too. */
-  topics(): IterableIterator<string> {
-    return this.#byTopic.keys();
-  }
-
-  /** The newest entry of a topic that a selection admits, after one ordinal and up to another. */
+  /**
+   * The newest entry of a topic that a selection admits, after one ordinal and up to another. Of private entries
+   * the newest `MAX_LOOKED_AT` are looked at.
+   */
   newest(
     topic: string,
     after: number,
     through: number,
     selection: Selection,
   ): WindowEntry | undefined {
-    const ordinal = this.#byTopic
-      .get(topic)
-      ?.findLast((each) => each > after && each <= through && selection.admits(this.#at(each)));
-    return ordinal === undefined ? undefined : this.#at(ordinal);
+    const ordinals = this.#byTopic.get(topic);
+    if (ordinals === undefined) return undefined;
+    let newest = ordinals.of(false).newest(after, through);
+    if (selection.hasGrants) {
+      newest =
+        ordinals
+          .of(true)
+          .newest(newest ?? after, through, (each) => selection.maySee(this.#at(each))) ?? newest;
+    }
+    return newest === undefined ? undefined : this.#at(newest);
+  }
+
+  /**
+   * Up to where somebody knows of the updates, who sees only some: at the newest of these. None between that and
+   * the head is theirs. Of the newest entries `MAX_LOOKED_AT` are looked at.
+   */
+  newestSeen(sees: (entry: Addressed) => boolean): Cursor {
+    const last = this.#head.ordinal;
+    const first = Math.max(this.#start.ordinal + 1, last - MAX_LOOKED_AT + 1);
+    for (let ordinal = last; ordinal >= first; ordinal -= 1) {
+      const entry = this.#at(ordinal);
+      if (sees(entry)) return entry.cursor;
+    }
+    // Nobody's id, but a position to read on from.
+    const { cursor } =
+      first - 1 > this.#start.ordinal ? this.#at(first - 1) : { cursor: this.#start };
+    return { ...cursor, id: undefined };
   }
 
   #at(ordinal: number): WindowEntry {
     return this.#entries[this.#first + ordinal - this.#start.ordinal - 1] as WindowEntry;
   }
 
-  #consecutive(after: number): Candidates {
-    const last = Math.min(this.#head.ordinal, after + BATCH_ENTRIES_PER_TOPIC);
-    const ordinals = Array.from({ length: last - after }, (_, n) => after + 1 + n);
-    return { ordinals, through: last === this.#head.ordinal ? this.#head : this.#at(last).cursor };
+  *#consecutive(after: number): Generator<number> {
+    for (let ordinal = after + 1; ordinal <= this.#head.ordinal; ordinal += 1) yield ordinal;
   }
 
-  /** Merges the topics' lists. A list that is longer than a batch bounds how far the batch reaches. */
-  #ofTopics(topics: readonly string[], after: number): Candidates {
-    let reach = this.#head.ordinal;
-    const lists: number[][] = [];
-    for (const topic of topics) {
-      const list = this.#byTopic.get(topic)?.after(after, BATCH_ENTRIES_PER_TOPIC);
-      if (list === undefined || list.length === 0) continue;
-      if (list.length === BATCH_ENTRIES_PER_TOPIC) reach = Math.min(reach, list.at(-1) as number);
-      lists.push(list);
-    }
-    const through = reach === this.#head.ordinal ? this.#head : this.#at(reach).cursor;
-    if (lists.length === 1) return { ordinals: lists[0] as number[], through };
-    const merged = new Set(lists.flat().filter((ordinal) => ordinal <= reach));
-    return { ordinals: [...merged].sort((a, b) => a - b), through };
+  #ofTopics(topics: readonly string[], after: number): Iterable<number> {
+    const lists = topics.flatMap((topic) => this.#byTopic.get(topic)?.after(after) ?? []);
+    return mergeDistinct(lists, (a, b) => a - b);
   }
 
   #dropOldest(): void {
@@ -180,9 +186,9 @@ export class Window {
     this.#start = oldest.cursor;
     this.#bytes -= sizeOf(oldest);
     for (const topic of oldest.topics) {
-      const ordinals = this.#byTopic.get(topic) as OrdinalList;
-      ordinals.shift();
-      if (ordinals.length === 0) this.#byTopic.delete(topic);
+      const ordinals = this.#byTopic.get(topic) as TopicOrdinals;
+      ordinals.of(oldest.private).shift();
+      if (ordinals.isEmpty) this.#byTopic.delete(topic);
     }
     this.#first += 1;
     if (this.#first * 2 > this.#entries.length) {
@@ -192,15 +198,26 @@ export class Window {
   }
 }
 
-/** An update as its subscribers receive it. */
-export function frameOf({ id, type, data, retry }: Entry): string {
-  return encodeFrame({ id, event: type, data, retry });
-}
+/** Which entries have a topic. Private ones are apart: those who may not see them do not look at them. */
+class TopicOrdinals {
+  readonly #public = new OrdinalList();
+  #private: OrdinalList | undefined;
 
-interface Candidates {
-  readonly ordinals: readonly number[];
-  /** What lies between the last ordinal and this is not of the topics. */
-  readonly through: Cursor;
+  of(isPrivate: boolean): OrdinalList {
+    if (!isPrivate) return this.#public;
+    this.#private ??= new OrdinalList();
+    return this.#private;
+  }
+
+  /** The ordinals of both that are greater, as one list each. */
+  after(ordinal: number): Iterable<number>[] {
+    const lists = this.#private ? [this.#public, this.#private] : [this.#public];
+    return lists.map((list) => list.after(ordinal));
+  }
+
+  get isEmpty(): boolean {
+    return this.#public.length === 0 && (this.#private?.length ?? 0) === 0;
+  }
 }
 
 /** Ascending numbers that grow at the end and are taken from the front, both in constant time on average. */
@@ -224,8 +241,30 @@ class OrdinalList {
     }
   }
 
-  /** The first `count` numbers that are greater. */
-  after(ordinal: number, count: number): number[] {
+  /** The numbers that are greater. */
+  *after(ordinal: number): Generator<number> {
+    for (let index = this.#indexAfter(ordinal); index < this.#ordinals.length; index += 1) {
+      yield this.#ordinals[index] as number;
+    }
+  }
+
+  /** The greatest number above one and up to another that passes a test, of the last `MAX_LOOKED_AT` of these. */
+  newest(
+    after: number,
+    through: number,
+    test: (ordinal: number) => boolean = () => true,
+  ): number | undefined {
+    const last = this.#indexAfter(through) - 1;
+    const first = Math.max(this.#first, last - MAX_LOOKED_AT + 1);
+    for (let index = last; index >= first; index -= 1) {
+      const ordinal = this.#ordinals[index] as number;
+      if (ordinal <= after) return undefined;
+      if (test(ordinal)) return ordinal;
+    }
+    return undefined;
+  }
+
+  #indexAfter(ordinal: number): number {
     let low = this.#first;
     let high = this.#ordinals.length;
     while (low < high) {
@@ -233,15 +272,7 @@ class OrdinalList {
       if ((this.#ordinals[middle] as number) <= ordinal) low = middle + 1;
       else high = middle;
     }
-    return this.#ordinals.slice(low, low + count);
-  }
-
-  findLast(test: (ordinal: number) => boolean): number | undefined {
-    for (let index = this.#ordinals.length - 1; index >= this.#first; index -= 1) {
-      const ordinal = this.#ordinals[index] as number;
-      if (test(ordinal)) return ordinal;
-    }
-    return undefined;
+    return low;
   }
 }
 

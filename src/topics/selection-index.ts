@@ -37,7 +37,7 @@ export class SelectionIndex<Member extends Selective> {
   }
 
   /** The members that asked for an update and may see it, each once. */
-  matching(update: Addressed): Iterable<Member> {
+  matching(update: Addressed, _slice?: { readonly isOver: boolean }): Iterable<Member> | undefined {
     const found = new Set(this.#any);
     for (const topic of update.topics) {
       for (const member of this.#exact.get(topic) ?? []) found.add(member);

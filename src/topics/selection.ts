@@ -29,6 +29,11 @@ export class Selection {
     else if (selectors.every(({ kind }) => kind === 'exact')) this.topics = textsOf(selectors);
   }
 
+  /** Whether it may see any private update at all. */
+  get hasGrants(): boolean {
+    return this.#grants.length > 0;
+  }
+
   /** Whether an update is for this subscriber: asked for by one of its topics, and granted if private. */
   admits(update: Addressed): boolean {
     return this.#asksFor(update) && this.maySee(update);
@@ -37,6 +42,18 @@ export class Selection {
   /** Whether an update that was asked for may be seen. */
   maySee(update: Addressed): boolean {
     return !update.private || update.topics.some((topic) => covers(this.#grants, topic));
+  }
+
+  /**
+   * Whether it may receive some private update of a topic that starts with a text. A template is looked at no
+   * further than to its first variable.
+   */
+  mayReceivePrivate(start: string): boolean {
+    const reaches = ({ kind, prefixes }: Selector) =>
+      prefixes.some(
+        (prefix) => prefix.startsWith(start) || (kind !== 'exact' && start.startsWith(prefix)),
+      );
+    return this.selectors.some(reaches) && this.#grants.some(reaches);
   }
 
   /** Whether it can match an update of this topic. */

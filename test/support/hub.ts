@@ -99,8 +99,9 @@ export async function subscribe(
 ): Promise<HubClient> {
   const { from, grants, latest = false } = options;
   const client = new HubClient(from);
-  const start = from === undefined ? undefined : await hub.locate(from);
-  hub.subscribe(client.stream, selection(topics, grants), { start, latest, identity: 'a test' });
+  const wanted = selection(topics, grants);
+  const start = from === undefined ? undefined : await hub.locate(from, wanted);
+  hub.subscribe(client.stream, wanted, { start, latest, identity: 'a test' });
   return client;
 }
 

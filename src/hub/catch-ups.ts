@@ -1,0 +1,99 @@
+import type { EventStream } from '../sse/event-stream.js';
+
+/**
+ * How many clients are read for at the same time. The others wait for their turn, which is over after one batch: so
+ * a client with a short way to go is not kept waiting by those with a long one.
+ */
+const MAX_AT_ONCE = 8;
+
+/** How long all of them together may occupy one turn of the event loop. */
+const SLICE_MS = 10;
+
+/** The client that was read for has gone. */
+export class ClientGone extends Error {}
+
+/** A client's turn to be read for. Whatever may take long looks at it now and then. */
+export interface Turn {
+  /** Whether others are to have the event loop. */
+  readonly isOver: boolean;
+  /**
+   * Resolves when this turn may go on.
+   *
+   * @throws {ClientGone} there is nobody to read for any more.
+   */
+  next(): Promise<void>;
+}
+
+/**
+ * The work for clients that are not live: what a stranger's request can make it cost. It is done in turns and in slices
+ * of time that all share, so however many clients there are and whatever they ask for, the rest of the service is
+ * delayed by one slice. It ends with its client.
+ */
+export class CatchUps {
+  #running = 0;
+  /** In order of their coming. */
+  readonly #waiting = new Set<() => void>();
+  #isSliceBegun = false;
+  #sliceEnd = 0;
+
+  /** How many clients are read for at this moment, and how many wait for their turn. */
+  get size(): number {
+    return this.#running + this.#waiting.size;
+  }
+
+  /**
+   * Reads for a client when it is its turn.
+   *
+   * @throws {ClientGone} as soon as it is noticed.
+   */
+  async take<T>(stream: EventStream, read: (turn: Turn) => Promise<T>): Promise<T> {
+    if (this.#running >= MAX_AT_ONCE) {
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    } else {
+      this.#running += 1;
+    }
+    try {
+      const turn = this.#turnOf(stream);
+      if (turn.isOver) await turn.next();
+      return await read(turn);
+    } finally {
+      const [next] = this.#waiting;
+      if (next === undefined) {
+        this.#running -= 1;
+      } else {
+        this.#waiting.delete(next);
+        next(); // It takes over this place.
+      }
+    }
+  }
+
+  #turnOf(stream: EventStream): Turn {
+    const isSliceOver = () => this.#isSliceOver();
+    return {
+      get isOver() {
+        return !stream.writable || isSliceOver();
+      },
+      next: async () => {
+        while (stream.writable && isSliceOver()) await nextTurn();
+        if (!stream.writable) throw new ClientGone();
+      },
+    };
+  }
+
+  /** The first to ask in a turn of the event loop begins its slice. */
+  #isSliceOver(): boolean {
+    const now = performance.now();
+    if (!this.#isSliceBegun) {
+      this.#isSliceBegun = true;
+      this.#sliceEnd = now + SLICE_MS;
+      setImmediate(() => {
+        this.#isSliceBegun = false;
+      });
+    }
+    return now >= this.#sliceEnd;
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

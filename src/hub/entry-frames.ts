@@ -1,0 +1,33 @@
+import type { Entry } from '../journal/journal.js';
+import { encodeFrame } from '../sse/frame.js';
+
+/**
+ * Makes the frames of entries. Publishing refuses what no frame can carry, but another version, or code that
+ * appends to the journal itself, may not: such an entry is skipped, counted and told of. Delivery goes on.
+ */
+export class EntryFrames {
+  readonly #report: (entry: Entry, error: unknown) => void;
+  #skipped = 0;
+
+  /** @param report told of each entry that is skipped, every time it is met. */
+  constructor(report: (entry: Entry, error: unknown) => void) {
+    this.#report = report;
+  }
+
+  /** How often an entry was skipped. */
+  get skipped(): number {
+    return this.#skipped;
+  }
+
+  /** An entry as its subscribers receive it; undefined if it cannot be sent. */
+  encode(entry: Entry): Buffer | undefined {
+    try {
+      const { id, type, data, retry } = entry;
+      return Buffer.from(encodeFrame({ id, event: type, data, retry }));
+    } catch (error) {
+      this.#skipped += 1;
+      this.#report(entry, error);
+      return undefined;
+    }
+  }
+}
