@@ -25,6 +25,7 @@ import { ConfigError } from '../src/config.js';
 import { createAuthorizer, requireTopics } from '../src/http/auth.js';
 import { problems } from '../src/http/problem.js';
 import { TOKEN_COOKIE } from '../src/http/token.js';
+import { TimeSlice } from '../src/time-slice.js';
 import { serve, type TestServer } from './support/server.js';
 
 const SECRET = '!ChangeThisMercureHubJWTSecretKey!';
@@ -66,7 +67,7 @@ async function start(settings: KeySettings, options: AppOptions = {}): Promise<s
     const topics = [ctx.query.topic ?? TOPIC].flat();
     if (ctx.method === 'POST') {
       const grants = await authorizer.publisher(ctx);
-      requireTopics(ctx, grants.publish, topics);
+      await requireTopics(ctx, grants.publish, topics, new TimeSlice());
       ctx.body = { publish: grants.publish.map(({ text }) => text) };
     } else {
       const grants = await authorizer.subscriber(ctx);

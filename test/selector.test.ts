@@ -7,6 +7,7 @@ import {
   MAX_TEMPLATE_VARIABLES,
   SelectorError,
 } from '../src/topics/selector.js';
+import { templatePattern } from './support/template-pattern.js';
 
 const matches = (selector: string, topic: string) => compileSelector(selector).matches(topic);
 
@@ -313,6 +314,79 @@ describe('URI Templates', () => {
     );
   });
 
+  test('match what the same template matches as a regular expression, and nothing else', () => {
+    const someLiteral = fc.constantFrom(
+      ...['', '', '/', 'a', 'ab', '%2F', '%c3', 'é', 'éa', '€/', '😀', ',', ';a', 'a=', '41'],
+      'x'.repeat(33),
+    );
+    const modifier = fc.constantFrom('', '', '*', ':1', ':2', ':3', ':31', ':33', ':9999');
+    const variable = fc
+      .tuple(fc.constantFrom('a', 'b', 'x%20y'), modifier)
+      .map((parts) => parts.join(''));
+    const someExpression = fc
+      .tuple(
+        fc.constantFrom('', '+', '#', '.', '/', ';', '?', '&'),
+        fc.array(variable, { minLength: 1, maxLength: 3 }),
+      )
+      .map(([operator, variables]) => `{${operator}${variables.join(',')}}`);
+    const text = fc
+      .array(
+        fc.constantFrom(
+          ...[
+            'a',
+            'b',
+            'x',
+            '/',
+            ',',
+            ';',
+            '=',
+            '.',
+            '?',
+            '&',
+            '#',
+            'é',
+            '😀',
+            '%',
+            '%4',
+            '1',
+            ' ',
+          ],
+          ...['%41', '%2F', '%C3%A9', '%E2%82%AC', '%80', 'a=', ';a', ';b=', '?a=', '&b=', '/a'],
+          ...['x%20y', 'x'.repeat(31), 'x'.repeat(33)],
+        ),
+        { maxLength: 5 },
+      )
+      .map((parts) => parts.join(''));
+    // The topic has the literals of the template as a rule, so that about one in four matches.
+    const parts = fc.array(
+      fc.tuple(someLiteral, fc.boolean(), someExpression, fc.oneof(text, fc.constant(''))),
+      { minLength: 1, maxLength: 3 },
+    );
+    let matching = 0;
+    fc.assert(
+      fc.property(
+        parts,
+        someLiteral,
+        fc.oneof(text, fc.constant(undefined)),
+        (some, end, other) => {
+          const selector = some.map(([start, , expression]) => start + expression).join('') + end;
+          const topic = some
+            .map(
+              ([start, asEncoded, , value]) => (asEncoded ? encodeLiteral(start) : start) + value,
+            )
+            .join('');
+          for (const each of [topic + end, other ?? topic]) {
+            const expected = each === selector || templatePattern(selector).test(each);
+            if (expected) matching += 1;
+            expect([selector, each, matches(selector, each)]).toEqual([selector, each, expected]);
+          }
+        },
+      ),
+      { numRuns: 1_500 },
+    );
+    expect(matching).toBeGreaterThan(300);
+  });
+
   test('match nothing that no expansion has: a space, a quote, a control, a stray percent', () => {
     fc.assert(
       fc.property(
@@ -383,17 +457,55 @@ describe('strangers', () => {
     }
     expect(compiled.matches(`${long} `)).toBe(false);
   });
+
+  const NAMES = Array.from({ length: MAX_TEMPLATE_VARIABLES }, (_, n) => `v${n}`);
+  // Each took 400 ms to 2 s when a template was matched place by place; it is 5 to 50 ms.
+  test.each<[string, number, (n: number) => string]>([
+    ['one list of variables', 1_000, (n) => `{+${NAMES.map((name) => name + n)}}`],
+    ['many expressions', 1_000, (n) => NAMES.map((name) => `{+${name}${n}}`).join('')],
+    ['exploded values', 1_000, (n) => `{+a${n},b*,c,d*,e,f*,g,h*,i,j*,k,l*,m,n*}{/x*}`],
+    ['counted characters', 1_000, (n) => NAMES.map((_, index) => `{+a:${n + index + 1}}`).join('')],
+    ['long literals', 200, (n) => `${`{+a}${'a'.repeat(40)}`.repeat(19)}{+a${n}}`],
+    ['long names', 1_000, (n) => `{;${NAMES.map((name) => `${'a'.repeat(30)}${name}${n}`)}}`],
+  ])('cannot make a new topic cost much with templates of %s', (_, count, template) => {
+    const selectors = Array.from({ length: count }, (_, n) => compileSelector(template(n)));
+    for (const part of ['a', '/a', `;${'a'.repeat(30)}`, '%41']) {
+      const topic = part.repeat(1_024 / part.length);
+      const start = performance.now();
+      for (const selector of selectors) selector.matches(topic);
+      expect(performance.now() - start).toBeLessThan(250);
+    }
+  });
+
+  test('can be told what their templates cost to match', () => {
+    const costOf = (text: string) => compileSelector(text).cost;
+    expect(costOf('*')).toBe(0);
+    expect(costOf('https://example.com/books/1')).toBe(0);
+    const one = costOf('https://example.com/books/{id}');
+    expect(one).toBeGreaterThan(0);
+    expect(costOf('https://example.com/{a}/{b}/{c}/{d}')).toBeGreaterThan(2 * one);
+    expect(costOf('https://example.com/books/{id:100}')).toBeGreaterThan(2 * one);
+    expect(costOf(`{a}${'x'.repeat(500)}{b}`)).toBeGreaterThan(20 * one);
+  });
+
+  test('share what was compiled of equal texts', () => {
+    const text = 'https://example.com/shared/{id}';
+    expect(compileSelector(text)).toBe(compileSelector(`${text.slice(0, 5)}${text.slice(5)}`));
+  });
 });
 
 type Value = string | readonly string[] | Readonly<Record<string, string>>;
 
 /** RFC 6570, section 3.2.1: an expander to the letter, held against the RFC's examples above. */
 function expand(template: string, values: Readonly<Record<string, Value>>): string {
-  const encodeLiteral = (literal: string) => literal.replace(/[^\x21-\x7e]+/gu, encodeURIComponent);
   return template
     .split(/(\{[^{}]*\})/)
     .map((part, index) => (index % 2 ? expandExpression(part, values) : encodeLiteral(part)))
     .join('');
+}
+
+function encodeLiteral(literal: string): string {
+  return literal.replace(/[^\x21-\x7e]+/gu, encodeURIComponent);
 }
 
 function expandExpression(expression: string, values: Readonly<Record<string, Value>>): string {

@@ -5,6 +5,7 @@ import type { Hub } from '../hub/hub.js';
 import { HUB_PATH } from '../hub/path.js';
 import { MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError, ValidUpdates } from '../hub/update.js';
 import type { Update } from '../journal/journal.js';
+import { TimeSlice } from '../time-slice.js';
 import { type Authorizer, refuseScope, requireTopics } from './auth.js';
 import { IdempotencyMemory } from './idempotency.js';
 import { publisherOf } from './publisher.js';
@@ -47,11 +48,12 @@ export function publish(hub: Hub): Middleware<PublisherState> {
     const body = String(ctx.request.body ?? '');
     const type = ctx.is(PUBLISH_TYPES) || FORM;
     const updates = readUpdates(ctx, type, body);
+    const slice = new TimeSlice();
     for (const { topics } of updates.list) {
       if (topics.some((topic) => topic.includes(HUB_PATH))) {
         refuseScope(ctx, `Topics that contain ${HUB_PATH} are the hub's own.`);
       }
-      requireTopics(ctx, grants.publish, topics);
+      await requireTopics(ctx, grants.publish, topics, slice);
     }
     const own = updates.publishedBy(publisherOf(grants));
     const append = async () => (await hub.publish(own)).map(({ id }) => id);

@@ -1,10 +1,10 @@
 import type { Entry } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
+import { TimeSlice } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
 import { SelectionIndex } from '../topics/selection-index.js';
 import type { EntryFrames } from './entry-frames.js';
 import { Group, type Written } from './group.js';
-import { TimeSlice } from './time-slice.js';
 import type { Window } from './window.js';
 
 /**

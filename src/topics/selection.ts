@@ -1,4 +1,6 @@
+import { LRUCache } from 'lru-cache';
 import { compileSelector, covers, type Selector } from './selector.js';
+import { SelectorSet } from './selector-set.js';
 
 /** What decides who receives an update. */
 export interface Addressed {
@@ -14,6 +16,8 @@ export class Selection {
   readonly key: string;
   readonly selectors: readonly Selector[];
   readonly #grants: readonly Selector[];
+  /** What it takes at most to find out whether a topic is granted; in units of {@link Selector.cost}. */
+  readonly grantsCost: number;
   /** The only topics it can match, `all`, or undefined if that depends on which topics there are. */
   readonly topics: 'all' | readonly string[] | undefined;
 
@@ -24,6 +28,7 @@ export class Selection {
   constructor(selectors: readonly Selector[], grants: readonly Selector[]) {
     this.selectors = selectors;
     this.#grants = grants;
+    this.grantsCost = grants.reduce((sum, { cost }) => sum + cost, grants.length);
     this.key = JSON.stringify([textsOf(selectors), textsOf(grants)]);
     if (selectors.some(({ kind }) => kind === 'any')) this.topics = 'all';
     else if (selectors.every(({ kind }) => kind === 'exact')) this.topics = textsOf(selectors);
@@ -41,7 +46,12 @@ export class Selection {
 
   /** Whether an update that was asked for may be seen. */
   maySee(update: Addressed): boolean {
-    return !update.private || update.topics.some((topic) => covers(this.#grants, topic));
+    return !update.private || update.topics.some((topic) => this.isGranted(topic));
+  }
+
+  /** Whether private updates of a topic may be seen. */
+  isGranted(topic: string): boolean {
+    return covers(this.#grants, topic);
   }
 
   /**
@@ -58,7 +68,7 @@ export class Selection {
 
   /** Whether it can match an update of this topic. */
   asksForTopic(topic: string): boolean {
-    return this.topics === 'all' || covers(this.selectors, topic);
+    return this.topics === 'all' || setOf(this).covers(topic);
   }
 
   #asksFor({ topics }: Addressed): boolean {
@@ -73,6 +83,21 @@ export class Selection {
  */
 export function select(selectors: readonly string[], grants: readonly string[] = []): Selection {
   return new Selection(selectors.map(compileSelector), grants.map(compileSelector));
+}
+
+/**
+ * The selectors of those who catch up, who ask for topics one after the other. A set of 100 selectors takes some
+ * 20 KB and 50 µs to make: it is not kept by those who are live, of which there are many more.
+ */
+const sets = new LRUCache<Selection, SelectorSet>({ max: 256 });
+
+function setOf(selection: Selection): SelectorSet {
+  let set = sets.get(selection);
+  if (set === undefined) {
+    set = new SelectorSet(selection.selectors);
+    sets.set(selection, set);
+  }
+  return set;
 }
 
 function textsOf(selectors: readonly Selector[]): string[] {

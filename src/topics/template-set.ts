@@ -1,85 +1,128 @@
+import { LRUCache } from 'lru-cache';
+import { ownCopy } from './own-copy.js';
+import { PrefixIndex } from './prefix-index.js';
 import type { Selector } from './selector.js';
+import { type Meter, stepsOf } from './slice.js';
 
 /** The members that have a template among their selectors. */
 export interface TemplateMembers<Member> {
-  readonly selector: Selector;
-  readonly members: Set<Member>;
+  readonly sequence: number;
+  /** Both undefined once the last member has left: a record that still has it shall keep little. */
+  selector: Selector | undefined;
+  members: Set<Member> | undefined;
 }
 
-/** Which templates match a topic is remembered for this many topics. */
-const MAX_CACHED_TOPICS = 10_000;
+/** Which templates match a topic, as far as that is known. */
+export interface TopicRecord<Member> {
+  readonly topic: string;
+  /** Those that match, and some that have left since. */
+  matching: TemplateMembers<Member>[];
+  /** Those that came up to this sequence number are known to match or not, or are among the untested. */
+  through: number;
+  /** The next ones to try, the first of them last. */
+  untested: TemplateMembers<Member>[];
+  /** How many matches it has been remembered with; undefined if it has not been. */
+  remembered: number | undefined;
+}
+
+/** What is known of topics is remembered for this many of them … */
+const MAX_TOPICS = 10_000;
+/** … and in this many bytes. Strangers choose the templates and publishers the topics: both are bounded. */
+const MAX_BYTES = 32 * 1024 * 1024;
+const BYTES_PER_TOPIC = 300;
+const BYTES_PER_CHARACTER = 2;
+/** With what is left of a template that has gone. */
+const BYTES_PER_MATCH = 64;
 
 /**
- * Finds the templates that match a topic. Only those that start as it does are tried, and what they match is
- * remembered until a template comes or goes.
+ * Finds the templates that match a topic. Only those that start as it does are tried, each once: what is known
+ * of a topic outlives the coming and going of templates.
  */
 export class TemplateSet<Member> {
   readonly #templates = new Map<string, TemplateMembers<Member>>();
-  /** By what they start with, and that by its length: a topic is looked up once for each length there is. */
-  readonly #byPrefix = new Map<number, Map<string, Set<TemplateMembers<Member>>>>();
-  /** By topic. Cleared when a template comes or goes, and when it is full. */
-  readonly #matching = new Map<string, readonly TemplateMembers<Member>[]>();
+  readonly #byPrefix = new PrefixIndex<TemplateMembers<Member>>();
+  /** The sequence number of the template that came last. */
+  #newest = 0;
+  readonly #records = new LRUCache<string, TopicRecord<Member>>({
+    max: MAX_TOPICS,
+    maxSize: MAX_BYTES,
+    sizeCalculation: ({ topic, matching }) =>
+      BYTES_PER_TOPIC + BYTES_PER_CHARACTER * topic.length + BYTES_PER_MATCH * matching.length,
+  });
+
+  get size(): number {
+    return this.#templates.size;
+  }
 
   add(selector: Selector, member: Member): void {
     let template = this.#templates.get(selector.text);
     if (template === undefined) {
-      template = { selector, members: new Set() };
+      this.#newest += 1;
+      template = { sequence: this.#newest, selector, members: new Set() };
       this.#templates.set(selector.text, template);
-      for (const prefix of selector.prefixes) this.#startingWith(prefix).add(template);
-      this.#matching.clear();
+      this.#byPrefix.add(selector.prefixes, template);
     }
-    template.members.add(member);
+    template.members?.add(member);
   }
 
-  delete({ text }: Selector, member: Member): void {
+  delete({ text, prefixes }: Selector, member: Member): void {
     const template = this.#templates.get(text);
-    if (template === undefined) return;
+    if (template?.members === undefined) return;
     template.members.delete(member);
     if (template.members.size > 0) return;
     this.#templates.delete(text);
-    this.#matching.clear();
-    for (const prefix of template.selector.prefixes) {
-      const sameLength = this.#byPrefix.get(prefix.length);
-      const templates = sameLength?.get(prefix);
-      templates?.delete(template);
-      if (templates?.size === 0) sameLength?.delete(prefix);
-      if (sameLength?.size === 0) this.#byPrefix.delete(prefix.length);
-    }
+    this.#byPrefix.delete(prefixes, template);
+    template.selector = undefined;
+    template.members = undefined;
   }
 
-  matching(topic: string): readonly TemplateMembers<Member>[] {
-    if (this.#templates.size === 0) return [];
-    let matching = this.#matching.get(topic);
-    if (matching === undefined) {
-      if (this.#matching.size >= MAX_CACHED_TOPICS) this.#matching.clear();
-      matching = this.#match(topic);
-      this.#matching.set(topic, matching);
-    }
-    return matching;
+  /** What is known of a topic; see {@link complete}. */
+  recordOf(topic: string): TopicRecord<Member> {
+    return (
+      this.#records.get(topic) ?? {
+        topic: ownCopy(topic),
+        matching: [],
+        through: 0,
+        untested: [],
+        remembered: undefined,
+      }
+    );
   }
 
-  #match(topic: string): readonly TemplateMembers<Member>[] {
-    const matching: TemplateMembers<Member>[] = [];
-    for (const [length, sameLength] of this.#byPrefix) {
-      if (length > topic.length) continue;
-      for (const template of sameLength.get(topic.slice(0, length)) ?? []) {
-        if (template.selector.matches(topic)) matching.push(template);
+  /**
+   * Tries the templates that a record does not yet know. Returns false when the meter's slice is over before
+   * all are known: then the next call goes on from there.
+   */
+  complete(record: TopicRecord<Member>, meter: Meter): boolean {
+    const { topic } = record;
+    while (record.through < this.#newest || record.untested.length > 0) {
+      if (record.untested.length === 0) {
+        record.untested = this.#byPrefix.candidates(topic, record.through).reverse();
+        record.through = this.#newest;
+      }
+      for (let next = record.untested.pop(); next !== undefined; next = record.untested.pop()) {
+        if (next.selector === undefined) continue;
+        if (next.selector.matches(topic)) record.matching.push(next);
+        if (meter.spend(stepsOf(next.selector.cost, topic))) return false;
       }
     }
-    return matching;
+    if (record.matching.some(hasLeft)) {
+      record.matching = record.matching.filter((template) => !hasLeft(template));
+    }
+    this.#remember(record);
+    return true;
   }
 
-  #startingWith(prefix: string): Set<TemplateMembers<Member>> {
-    let sameLength = this.#byPrefix.get(prefix.length);
-    if (sameLength === undefined) {
-      sameLength = new Map();
-      this.#byPrefix.set(prefix.length, sameLength);
-    }
-    let templates = sameLength.get(prefix);
-    if (templates === undefined) {
-      templates = new Set();
-      sameLength.set(prefix, templates);
-    }
-    return templates;
+  /** The size of a record is taken when it is set: one that has changed is set anew. */
+  #remember(record: TopicRecord<Member>): void {
+    const { topic, matching } = record;
+    if (record.remembered === matching.length) return;
+    record.remembered = matching.length;
+    this.#records.delete(topic);
+    this.#records.set(topic, record);
   }
+}
+
+function hasLeft({ members }: TemplateMembers<unknown>): boolean {
+  return members === undefined;
 }
