@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseDuration } from './duration.js';
+import { FEED_NAMES, type FeedName } from './feeds/names.js';
 
 /** A setting that the process cannot start with. Its message names the setting and what is allowed. */
 export class ConfigError extends Error {
@@ -49,6 +50,8 @@ const schema = z.object({
   ANONYMOUS: flag().default(true),
   /** Whether active subscriptions are published and can be read. */
   SUBSCRIPTIONS: flag().default(false),
+  /** Which of the built-in feeds are served: a list of their names, or `none`. */
+  FEEDS: z.string().default(FEED_NAMES.join()).transform(parseFeeds),
   /** `production` refuses what is for a first try only. */
   NODE_ENV: z.string().default('development'),
 });
@@ -129,6 +132,20 @@ function parseOrigins(text: string, context: z.RefinementCtx): '*' | ReadonlySet
     return z.NEVER;
   }
   return new Set(origins);
+}
+
+function parseFeeds(text: string, context: z.RefinementCtx): ReadonlySet<FeedName> {
+  const names = text.split(/[\s,]+/).filter((name) => name !== '');
+  if (names.length === 1 && names[0] === 'none') return new Set();
+  const isFeed = (name: string): name is FeedName => FEED_NAMES.some((known) => known === name);
+  if (names.length === 0 || !names.every(isFeed)) {
+    context.addIssue({
+      code: 'custom',
+      message: `must be none or a list of ${FEED_NAMES.join(', ')}`,
+    });
+    return z.NEVER;
+  }
+  return new Set(names);
 }
 
 /** Whether a browser would send this very text as its `Origin`; of other schemes, whether it might. */

@@ -3,9 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { readKeys, type TokenKeys } from './auth/keys.js';
 import { createDevelopmentKey } from './auth/sign.js';
 import { type Config, ConfigError, localUrl } from './config.js';
-import { openChat } from './feeds/chat.js';
-import { createClock, createLocalTime } from './feeds/clock.js';
-import { createCounter } from './feeds/counter.js';
+import { type Feeds, openFeeds } from './feeds/open.js';
 import { createApp } from './http/app.js';
 import { createAuthorizer } from './http/auth.js';
 import { Hub } from './hub/hub.js';
@@ -51,11 +49,17 @@ export async function startService(config: Config): Promise<Service> {
     maxBytes: config.JOURNAL_MAX_BYTES,
     publisherShare: config.JOURNAL_PUBLISHER_SHARE,
   });
+  const feeds = await openFeeds(config.FEEDS, {
+    hubJournal: config.JOURNAL,
+    sync: config.JOURNAL_SYNC,
+    log,
+  });
   try {
-    const { url, stop } = await serve(config, keys, journal);
+    const { url, stop } = await serve(config, keys, journal, feeds);
     if (keys === undefined) return { url, stop, notice: WITHOUT_KEY };
     return { url, stop, notice: trial && firstPublish(url, trial.token) };
   } catch (error) {
+    await feeds.close();
     await journal.close();
     throw error;
   }
@@ -65,6 +69,7 @@ async function serve(
   config: Config,
   keys: TokenKeys | undefined,
   journal: Journal,
+  feeds: Feeds,
 ): Promise<Omit<Service, 'notice'>> {
   const hub = await Hub.open(journal, {
     windowMaxBytes: config.WINDOW_MAX_BYTES,
@@ -86,10 +91,7 @@ async function serve(
   });
   const app = createApp(config, {
     events,
-    clock: createClock(),
-    localTime: createLocalTime(),
-    counter: createCounter(),
-    chat: await openChat(hub),
+    feeds,
     hub,
     authorizer: createAuthorizer({
       keys,
@@ -116,6 +118,7 @@ async function serve(
       clearInterval(idle);
       clearTimeout(cut);
       hub.close();
+      await feeds.close();
       await journal.close();
     },
   };

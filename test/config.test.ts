@@ -6,6 +6,7 @@ describe('the settings', () => {
     const config = readConfig({});
     expect(config).toEqual({
       ANONYMOUS: true,
+      FEEDS: new Set(['stream', 'events', 'counter', 'chat']),
       JOURNAL: 'lmdb:./data',
       JOURNAL_MAX_AGE: 0,
       JOURNAL_MAX_BYTES: 1024 ** 3,
@@ -48,6 +49,10 @@ describe('the settings', () => {
     ['CORS_ORIGINS', 'https://example.com, *'],
     ['CORS_ORIGINS', 'null'],
     ['CORS_ORIGINS', ','],
+    ['FEEDS', 'clock'],
+    ['FEEDS', 'stream,none'],
+    ['FEEDS', 'Chat'],
+    ['FEEDS', ' , '],
   ])('that are not valid are named, with what is allowed: %s=%s', (name, value) => {
     expect(() => readConfig({ [name]: value })).toThrow(ConfigError);
     expect(() => readConfig({ [name]: value })).toThrow(
@@ -73,6 +78,21 @@ describe('the settings', () => {
       expect.objectContaining({
         CORS_ORIGINS: new Set(['https://a.example', 'http://b.example:81', 'chrome-extension://c']),
       }),
+    );
+  });
+
+  test.each([
+    ['none', []],
+    ['chat', ['chat']],
+    [' stream, counter  chat', ['stream', 'counter', 'chat']],
+    ['chat,chat stream,chat', ['chat', 'stream']],
+  ])('choose the feeds, separated by commas or spaces, also twice: FEEDS=%s', (FEEDS, names) => {
+    expect(readConfig({ FEEDS }).FEEDS).toEqual(new Set(names));
+  });
+
+  test('that name an unknown feed are refused with the names that there are', () => {
+    expect(() => readConfig({ FEEDS: 'stream,chess' })).toThrow(
+      'FEEDS must be none or a list of stream, events, counter, chat, not "stream,chess"',
     );
   });
 

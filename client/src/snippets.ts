@@ -1,21 +1,36 @@
 import { byTestId } from './dom.js';
+import { isServed } from './feeds.js';
 
 /** Writes the examples with this server's own address, ready to paste. */
 export function startSnippets(): void {
   const { origin } = location;
-  write(
-    'snippet-browser',
-    `const stream = new EventSource('/stream');
+  if (isServed('stream')) {
+    write(
+      'snippet-browser',
+      `const stream = new EventSource('/stream');
 stream.addEventListener('currentTime', (event) => {
   console.log(event.data);
 });`,
-  );
-  write('snippet-listen', `curl -N ${origin}/stream`);
+    );
+    write('snippet-listen', `curl -N ${origin}/stream`);
+  } else {
+    write(
+      'snippet-browser',
+      `const stream = new EventSource('/hub?topic=news');
+stream.addEventListener('message', (event) => {
+  console.log(event.data);
+});`,
+    );
+    write('snippet-listen', `curl -N '${origin}/hub?topic=news'`);
+  }
   write(
     'snippet-send',
-    `curl '${origin}/message?id=curl' \\
+    isServed('chat')
+      ? `curl '${origin}/message?id=curl' \\
   -H 'Content-Type: application/json' \\
-  -d '{"message":"Hi"}'`,
+  -d '{"message":"Hi"}'`
+      : `curl ${origin}/hub -d topic=news -d data=Hi \\
+  -H "Authorization: Bearer $TOKEN"`,
   );
 }
 

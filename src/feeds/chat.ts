@@ -1,73 +1,113 @@
-import type { Hub } from '../hub/hub.js';
-import { HUB_PATH } from '../hub/path.js';
-import { Audience } from '../sse/audience.js';
+import { comparePositions, type Entry, type Journal } from '../journal/journal.js';
+import { type JournalOptions, openJournal } from '../journal/open.js';
 import type { EventStream } from '../sse/event-stream.js';
-import { encodeFrame } from '../sse/frame.js';
-
-/** A message as it stands in the list that listeners receive. */
-export interface ChatMessage {
-  readonly user_id: string;
-  readonly message: string;
-}
+import { type ChatMessage, decodeMessage, MAX_MESSAGES, MessageList } from './message-list.js';
+import { CHAT_TOPIC, ChatError, PostQueue } from './post-queue.js';
+import { Readers } from './readers.js';
 
 export interface Chat {
-  /** Adds a message to the list, which is then sent to everybody but the message's user. */
+  /** Why the chat cannot be used at all: its journal could not be opened. */
+  readonly failure: ChatError | undefined;
+  /**
+   * Adds a message to the list, which is then sent to everybody but the message's user. Resolves when the message
+   * is durable.
+   *
+   * @throws {ChatError}
+   */
   post(message: ChatMessage): Promise<void>;
-  /** Sends the list at once, and again after every message of another user. */
+  /**
+   * Sends the list at once, and again after every message of another user. Messages that come together, or faster
+   * than lists can be sent, come in one list.
+   */
   join(stream: EventStream, userId: string): void;
+  /** Keeps what was posted, and lets go of the journal. */
+  close(): Promise<void>;
 }
 
-/** The list holds this many of the latest messages. */
-const MAX_MESSAGES = 100;
-
-/** The hub's own, so that nobody else publishes there; private, so that the chat is read as a chat alone. */
-const TOPIC = `${HUB_PATH}/chat`;
+export interface ChatOptions extends Pick<JournalOptions, 'sync'> {
+  /** The hub's journal, as a URL. The chat has a journal of its own, of the same kind: see {@link journalFor}. */
+  readonly hubJournal: string;
+  readonly log: (message: string, error?: unknown) => void;
+}
 
 /**
- * The chat: a bounded list of messages, sent whole as one unnamed event, a JSON array. A message is an update
- * of the hub, so the list outlives the process and is the same on all that share a journal.
+ * The chat: a bounded list of messages, sent whole as one unnamed event, a JSON array. Anybody may post, so it
+ * shares nothing with the hub that it could use up: it has a small journal of its own. A message comes into the
+ * list when the journal is followed to have it, so the list outlives the process and is the same on all that share
+ * a journal.
  */
-export async function openChat(hub: Hub): Promise<Chat> {
-  /** One audience for each user, so that a sender's can be left out. */
-  const audiences = new Map<string, Audience>();
-  const messages: ChatMessage[] = [];
-  /** The list as a frame: encoded once, for all receivers until the next message. */
-  let list = encodeList(messages);
+export async function openChat({ hubJournal, sync, log }: ChatOptions): Promise<Chat> {
+  let journal: Journal | undefined;
+  try {
+    const retention = { maxUpdates: MAX_MESSAGES, maxAgeMs: 0 };
+    journal = await openJournal(journalFor(hubJournal), { sync, ...retention });
+    return await chatOver(journal, log);
+  } catch (error) {
+    await journal?.close();
+    // The chat is a guest: without it the service still has all else to serve.
+    log('The chat is not available.', error);
+    return unavailableChat(error);
+  }
+}
 
-  function add(message: ChatMessage): void {
-    messages.push(message);
-    if (messages.length > MAX_MESSAGES) messages.shift();
-    list = encodeList(messages);
-    for (const [userId, audience] of audiences) {
-      if (userId !== message.user_id) audience.sendBytes(list);
+/** `memory:` beside `memory:`; a directory `chat` in the hub's own, where this process may write. */
+export function journalFor(hubJournal: string): string {
+  return hubJournal === 'memory:' ? hubJournal : `${hubJournal.replace(/\/+$/, '')}/chat`;
+}
+
+async function chatOver(journal: Journal, log: ChatOptions['log']): Promise<Chat> {
+  const list = new MessageList();
+  const readers = new Readers(list);
+  const posts = new PostQueue(journal, log);
+
+  function receive(entries: readonly Entry[]): void {
+    for (const { data } of entries) {
+      const message = decodeMessage(data);
+      if (message !== undefined) list.add(message);
     }
+    readers.update();
   }
 
-  function audienceOf(userId: string): Audience {
-    const existing = audiences.get(userId);
-    if (existing !== undefined) return existing;
-    const audience = new Audience({
-      // The list supersedes all before it: who missed some needs the latest, no more.
-      onResume: (stream) => stream.sendBytes(list),
-      onEmpty: () => audiences.delete(userId),
-    });
-    audiences.set(userId, audience);
-    return audience;
-  }
-
-  await hub.observe(TOPIC, MAX_MESSAGES, ({ data }) => add(JSON.parse(data)));
+  await followFrom(journal, receive);
   return {
-    async post(message) {
-      await hub.publish([{ topics: [TOPIC], data: JSON.stringify(message), private: true }]);
-    },
-
-    join(stream, userId) {
-      stream.sendBytes(list);
-      audienceOf(userId).add(stream);
+    failure: undefined,
+    post: (message) => posts.add(message),
+    join: (stream, userId) => readers.add(stream, userId),
+    async close() {
+      await posts.settled();
+      await journal.close();
     },
   };
 }
 
-function encodeList(messages: readonly ChatMessage[]): Buffer {
-  return Buffer.from(encodeFrame({ data: JSON.stringify(messages) }));
+/** Calls back with the newest messages held, and then with every new one. */
+async function followFrom(
+  journal: Journal,
+  receive: (entries: readonly Entry[]) => void,
+): Promise<void> {
+  // Followed before it is read, so that nothing falls between the two.
+  const early: Entry[] = [];
+  let follow = (entries: readonly Entry[]): void => void early.push(...entries);
+  journal.follow((entries) => follow(entries));
+  const held = await journal.newest(CHAT_TOPIC, MAX_MESSAGES);
+  const last = held.at(-1)?.position;
+  receive(held);
+  receive(early.filter(({ position }) => !last || comparePositions(position, last) > 0));
+  follow = receive;
+}
+
+function unavailableChat(cause: unknown): Chat {
+  const failure = new ChatError(
+    'ERR_CHAT_UNAVAILABLE',
+    "The chat's journal could not be opened when the service started; its log says why.",
+    { cause },
+  );
+  return {
+    failure,
+    post: () => Promise.reject(failure),
+    join: () => {
+      throw failure;
+    },
+    close: async () => undefined,
+  };
 }

@@ -2,8 +2,8 @@ import { METHODS } from 'node:http';
 import Router from '@koa/router';
 import Koa, { type DefaultState, type Middleware } from 'koa';
 import type { Config } from '../config.js';
-import type { Chat } from '../feeds/chat.js';
 import type { Feed } from '../feeds/feed.js';
+import type { Feeds } from '../feeds/open.js';
 import type { Hub } from '../hub/hub.js';
 import { HUB_PATH } from '../hub/path.js';
 import type { Presence } from '../hub/presence.js';
@@ -12,7 +12,7 @@ import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import type { Authorizer } from './auth.js';
 import { parseBody, readText } from './body.js';
-import { postMessage, readMessages } from './chat.js';
+import { admitReader, postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
 import { page, pageSecurity } from './page.js';
 import { problems } from './problem.js';
@@ -24,10 +24,8 @@ import { readSubscriptions } from './subscriptions.js';
 export interface AppParts {
   /** The `sse()` middleware of all event streams. */
   readonly events: SseMiddleware;
-  readonly clock: Feed;
-  readonly localTime: Feed;
-  readonly counter: Feed;
-  readonly chat: Chat;
+  /** The built-in feeds. The path of one that is off is like any other at which there is nothing. */
+  readonly feeds: Feeds;
   readonly hub: Hub;
   readonly authorizer: Authorizer;
   /** Where active subscriptions are told; none if nobody is to know. */
@@ -35,14 +33,16 @@ export interface AppParts {
 }
 
 export function createApp(config: Config, parts: AppParts): Koa {
-  const { events, clock, localTime, counter, chat, hub, authorizer, presence } = parts;
+  const { events, feeds, hub, authorizer, presence } = parts;
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
   const router = new Router<DefaultState, SubscribeContext>({ methods: METHODS });
-  router.get('/stream', events, joins(clock));
-  router.get('/events', events, joins(localTime));
-  router.get('/counter', events, joins(counter));
-  router.get('/messages', events, readMessages(chat));
-  router.post('/message', parseBody(config.MAX_BODY_BYTES), postMessage(chat));
+  if (feeds.stream) router.get('/stream', events, joins(feeds.stream));
+  if (feeds.events) router.get('/events', events, joins(feeds.events));
+  if (feeds.counter) router.get('/counter', events, joins(feeds.counter));
+  if (feeds.chat) {
+    router.get('/messages', admitReader(feeds.chat), events, readMessages(feeds.chat));
+    router.post('/message', parseBody(config.MAX_BODY_BYTES), postMessage(feeds.chat));
+  }
 
   const admit = admitSubscriber(hub, authorizer, presence);
   const readBody = readText(config.MAX_BODY_BYTES, PUBLISH_TYPES);
@@ -58,7 +58,7 @@ export function createApp(config: Config, parts: AppParts): Koa {
     );
   }
 
-  router.get(['/', '/assets/:file'], discovery(), pageSecurity(), page());
+  router.get(['/', '/assets/:file'], discovery(), pageSecurity(), page(config.FEEDS));
 
   const app = new Koa();
   app.on('error', (error, ctx) => {

@@ -1,5 +1,6 @@
-import type { Context, Middleware } from 'koa';
+import type { Context, Middleware, Next } from 'koa';
 import type { Chat } from '../feeds/chat.js';
+import { ChatError } from '../feeds/post-queue.js';
 import type { SseContext } from '../sse/middleware.js';
 
 const ID_FIELD = { name: 'id', place: 'the query: ?id=USER', maxCharacters: 128 };
@@ -8,6 +9,9 @@ const MESSAGE_FIELD = {
   place: 'the body: {"message": "Hi"}',
   maxCharacters: 4_000,
 };
+
+/** Seconds after which to try again: posts that were too many at once, and a journal that needs help. */
+const RETRY_SECONDS = { ERR_CHAT_BUSY: 1, ERR_CHAT_UNAVAILABLE: 5 };
 
 /** `POST /message?id=USER` with a `message`, as JSON or as a form. */
 export function postMessage(chat: Chat): Middleware {
@@ -18,16 +22,36 @@ export function postMessage(chat: Chat): Middleware {
     }
     const body = ctx.request.body as { message?: unknown } | undefined;
     const message = requireText(ctx, MESSAGE_FIELD, body?.message);
-    await chat.post({ user_id, message });
+    await chat.post({ user_id, message }).catch((error: unknown) => refuse(ctx, error));
     ctx.body = { user_id, message };
+  };
+}
+
+/** What `GET` and `HEAD` of the list must have, before a stream begins. */
+export function admitReader(chat: Chat): Middleware {
+  return function admitReader(ctx, next: Next) {
+    readerOf(ctx);
+    if (chat.failure) refuse(ctx, chat.failure);
+    return next();
   };
 }
 
 /** `GET /messages?id=USER`: the list, then the list again after each message of somebody else. */
 export function readMessages(chat: Chat): Middleware<object, SseContext> {
   return function readMessages(ctx) {
-    chat.join(ctx.eventStream, requireText(ctx, ID_FIELD, ctx.query.id || 'guest'));
+    chat.join(ctx.eventStream, readerOf(ctx));
   };
+}
+
+function readerOf(ctx: Context): string {
+  return requireText(ctx, ID_FIELD, ctx.query.id || 'guest');
+}
+
+/** A chat that cannot take a message has logged why, once; it is not for the log each time. */
+function refuse(ctx: Context, error: unknown): never {
+  if (!(error instanceof ChatError)) throw error;
+  const headers = { 'Retry-After': String(RETRY_SECONDS[error.code]) };
+  ctx.throw(503, error.message, { expose: true, headers });
 }
 
 /** The trimmed text of a field that must have one. */
