@@ -182,6 +182,78 @@ describe('the page', () => {
   });
 });
 
+describe('the page of a service that leaves feeds out', () => {
+  const sections = ['clock', 'counter', 'chat-list', 'chat-input', 'hub-topics', 'log'];
+
+  test.each([
+    ['none', ['hub-topics', 'log']],
+    ['stream', ['clock', 'hub-topics', 'log']],
+    ['chat events', ['chat-list', 'chat-input', 'hub-topics', 'log']],
+    ['stream,events,counter,chat', sections],
+  ])('shows and asks for those that are on, without an error: FEEDS=%s', async (FEEDS, shown) => {
+    await service.stop();
+    service = await startTestService({ FEEDS });
+    const page = await context.newPage();
+    const asked = new Set<string>();
+    const failed: string[] = [];
+    page.on('request', (request) => asked.add(new URL(request.url()).pathname));
+    page.on('requestfailed', (request) => failed.push(request.url()));
+    page.on('response', (response) => {
+      if (response.status() >= 400) failed.push(`${response.status()} ${response.url()}`);
+    });
+    await page.goto(service.url, { waitUntil: 'load' });
+
+    const streams = { clock: '/stream', counter: '/counter', 'chat-list': '/messages' };
+    const expected = Object.entries(streams).filter(([id]) => shown.includes(id));
+    for (const [id] of expected) await state(page, id.replace('-list', ''), 'open');
+    await testId(page, 'hub-topics').fill('news');
+    await testId(page, 'hub-subscribe').click();
+    await state(page, 'hub', 'open');
+
+    const visible = [];
+    for (const id of sections) {
+      // A list without items has no height of its own.
+      const section = testId(page, id).locator('xpath=ancestor-or-self::*[@class][1]');
+      if (await section.isVisible()) visible.push(id);
+    }
+    expect(visible).toEqual(shown);
+    expect([...asked].filter((path) => Object.values(streams).includes(path)).sort()).toEqual(
+      expected.map(([, path]) => path).sort(),
+    );
+    expect(await page.locator('h1:visible').count()).toBe(1);
+    expect(failed).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
+
+  test.each(['none', 'stream', 'counter', 'chat'])(
+    'fits windows of 320, 390 and 1280 pixels: FEEDS=%s',
+    async (FEEDS) => {
+      await service.stop();
+      service = await startTestService({ FEEDS });
+      const page = await openPage();
+      for (const width of [320, 390, 1280]) {
+        await page.setViewportSize({ width, height: 800 });
+        const [content, window] = await page.evaluate(() => [
+          document.documentElement.scrollWidth,
+          document.documentElement.clientWidth,
+        ]);
+        expect(content).toBeLessThanOrEqual(window as number);
+      }
+    },
+  );
+
+  test('gives examples that the service answers: FEEDS=none', async () => {
+    await service.stop();
+    service = await startTestService({ FEEDS: 'none' });
+    const page = await openPage();
+    for (const id of ['snippet-browser', 'snippet-listen', 'snippet-send']) {
+      const text = (await testId(page, id).textContent()) ?? '';
+      expect(text).toContain('/hub');
+      expect(text).not.toMatch(/\/(stream|message)/);
+    }
+  });
+});
+
 describe('a page from another origin, with credentials', () => {
   let other: Server;
   let origin: string;

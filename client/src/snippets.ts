@@ -29,8 +29,9 @@ stream.addEventListener('message', (event) => {
       ? `curl '${origin}/message?id=curl' \\
   -H 'Content-Type: application/json' \\
   -d '{"message":"Hi"}'`
-      : `curl ${origin}/hub -d topic=news -d data=Hi \\
-  -H "Authorization: Bearer $TOKEN"`,
+      : `curl -d topic=news -d data=Hi \\
+  -H "Authorization: Bearer $TOKEN" \\
+  ${origin}/hub`,
   );
 }
 
