@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { UpdateError } from '../src/hub/update.js';
-import type { Entry } from '../src/journal/journal.js';
 import { Selection } from '../src/topics/selection.js';
 import {
   HubClient,
@@ -466,27 +465,6 @@ describe('private updates', () => {
 });
 
 describe('embedding code', () => {
-  test('observes the newest updates of a topic and then every new one', async () => {
-    const test = await openTestHub();
-    await publishMany(test, 'a', 0, 10);
-    const observed: string[] = [];
-    await test.hub.observe('a', 3, ({ data }: Entry) => observed.push(data));
-    expect(observed).toEqual(['7', '8', '9']);
-    await test.hub.publish([update('b', 'x'), update('a', 'secret', { private: true })]);
-    expect(observed).toEqual(['7', '8', '9', 'secret']);
-  });
-
-  test('that fails in an observer is logged, and nobody else notices', async () => {
-    const test = await openTestHub();
-    await test.hub.observe('a', 0, () => {
-      throw new Error('a bug of theirs');
-    });
-    const client = await subscribe(test, 'a');
-    await publishMany(test, 'a', 0, 2);
-    await client.has(2);
-    expect(test.log).toEqual(Array(2).fill('An observer of the hub has failed.'));
-  });
-
   test('a selection with the same selectors in another order is the same group', () => {
     expect(selection(['a', 'b'], ['c']).key).toBe(selection(['b', 'a', 'a'], ['c']).key);
     expect(selection(['a']).key).not.toBe(selection(['a'], ['a']).key);

@@ -71,7 +71,6 @@ export class Hub {
   readonly #parts: SubscriptionParts;
   /** Live subscriptions and those that catch up. */
   readonly #subscriptions = new Map<EventStream, Subscription>();
-  readonly #observers = new Map<string, readonly ((entry: Entry) => void)[]>();
   /** One listener for all streams. */
   readonly #forget: (this: EventStream) => void;
   #slow = 0;
@@ -91,7 +90,7 @@ export class Hub {
       ...options,
     });
     hub.#unfollow = unfollow;
-    deliver = (entries) => hub.#deliver(entries);
+    deliver = (entries) => hub.#delivery.deliver(entries);
     deliver(early.filter(({ position }) => !head || comparePositions(position, head.position) > 0));
     return hub;
   }
@@ -166,32 +165,6 @@ export class Hub {
   }
 
   /**
-   * Calls back with the newest updates held of a topic and then with every new one, public or private, in
-   * order: for code that embeds the hub. Resolves when those held have been called back with.
-   */
-  async observe(topic: string, held: number, listener: (entry: Entry) => void): Promise<void> {
-    // Observed before it is read, so that nothing falls between the two.
-    let last: Entry | undefined;
-    const early: Entry[] = [];
-    let receive = (entry: Entry): void => {
-      early.push(entry);
-    };
-    this.#observers.set(topic, [
-      ...(this.#observers.get(topic) ?? []),
-      (entry: Entry) => receive(entry),
-    ]);
-    for (const entry of await this.#journal.newest(topic, held)) {
-      listener(entry);
-      last = entry;
-    }
-    for (const entry of early) {
-      if (last === undefined || comparePositions(entry.position, last.position) > 0)
-        listener(entry);
-    }
-    receive = listener;
-  }
-
-  /**
    * What somebody who sees only some updates can read on from to miss none that comes: the id of the newest of
    * these, or a position after which none of them stands; `earliest` if there is nothing.
    */
@@ -213,25 +186,6 @@ export class Hub {
   close(): void {
     this.#unfollow();
     this.#delivery.close();
-  }
-
-  #deliver(entries: readonly Entry[]): void {
-    this.#delivery.deliver(entries);
-    if (this.#observers.size === 0) return;
-    for (const entry of entries) {
-      for (const topic of entry.topics) {
-        for (const listener of this.#observers.get(topic) ?? []) this.#tell(listener, entry);
-      }
-    }
-  }
-
-  /** An observer's error is its own: everybody else is still to be told. */
-  #tell(listener: (entry: Entry) => void, entry: Entry): void {
-    try {
-      listener(entry);
-    } catch (error) {
-      this.#options.log('An observer of the hub has failed.', error);
-    }
   }
 
   /** Ends the stream of a subscription whose work has failed. */
