@@ -1,8 +1,6 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { readKeys, type TokenKeys } from './auth/keys.js';
 import { createDevelopmentKey } from './auth/sign.js';
-import { type Config, ConfigError, localUrl } from './config.js';
+import { type Config, localUrl } from './config.js';
 import { type Feeds, openFeeds } from './feeds/open.js';
 import { createApp } from './http/app.js';
 import { createAuthorizer } from './http/auth.js';
@@ -11,16 +9,8 @@ import { HUB_PATH } from './hub/path.js';
 import { Presence } from './hub/presence.js';
 import type { Journal } from './journal/journal.js';
 import { openJournal } from './journal/open.js';
+import { createHttpServer, listen, stop } from './server.js';
 import { sse } from './sse/middleware.js';
-
-/** How long clients have to take their last bytes before their connections are cut. */
-const STOP_MS = 1_000;
-
-/**
- * How many connections the system holds until they are accepted (it may allow fewer): when a server comes back,
- * all clients do at once, and one that is turned away tries again seconds later. Node's own default is 511.
- */
-const LISTEN_BACKLOG = 8_192;
 
 export interface Service {
   /** Where the service listens, as a URL for a browser on this machine. */
@@ -100,23 +90,12 @@ async function serve(
     }),
     presence,
   });
-  const server = createServer(app.callback());
-  await listen(server, config);
-
-  const { port } = server.address() as AddressInfo;
+  const server = createHttpServer(app.callback());
+  const port = await listen(server, config);
   return {
     url: localUrl({ HOST: config.HOST, PORT: port }),
     async stop() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      // Who is still answered is told not to use this connection again.
-      server.prependListener('request', (_, response) => response.setHeader('Connection', 'close'));
-      events.streams.end();
-      // An ended stream leaves its connection idle for the next request, which must not come here.
-      const idle = setInterval(() => server.closeIdleConnections(), 20);
-      const cut = setTimeout(() => server.closeAllConnections(), STOP_MS);
-      await closed;
-      clearInterval(idle);
-      clearTimeout(cut);
+      await stop(server, () => events.streams.end());
       hub.close();
       await feeds.close();
       await journal.close();
@@ -140,26 +119,4 @@ function firstPublish(url: string, token: string): string {
     `  curl -d topic=news -d data=hello -H 'Authorization: Bearer ${token}' ${url}/hub`,
     `and see it arrive with:  curl -N '${url}/hub?topic=news'`,
   ].join('\n');
-}
-
-function listen(server: Server, config: Config): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(new ConfigError(refusal(error, config))));
-    server.listen({ port: config.PORT, host: config.HOST, backlog: LISTEN_BACKLOG }, () => {
-      server.removeAllListeners('error');
-      resolve();
-    });
-  });
-}
-
-/** Why listening failed, with the setting to look at. */
-function refusal({ code, message }: NodeJS.ErrnoException, { PORT, HOST }: Config): string {
-  switch (code) {
-    case 'EADDRINUSE':
-      return `PORT ${PORT} is in use: stop what listens there, or set PORT to another.`;
-    case 'EACCES':
-      return `PORT ${PORT} needs a privilege that this user does not have: set PORT to one above 1023.`;
-    default:
-      return `HOST ${JSON.stringify(HOST)} is no address to listen on here (${code ?? message}).`;
-  }
 }
