@@ -56,7 +56,7 @@ async function run(args: string[], env: Environment): Promise<string> {
   };
   const [name, key] = values.key === undefined ? keyFor(content, env) : ['--key', values.key];
   const JWT_ALGORITHMS = env.JWT_ALGORITHMS || undefined;
-  return signToken(readSigningKey(name, key, { JWT_ALGORITHMS }), content);
+  return signToken(readSigningKey(name, key, { JWT_ALGORITHMS, NODE_ENV: env.NODE_ENV }), content);
 }
 
 /** The variable that the service verifies such a token with. Empty ones count as not set, as for the service. */

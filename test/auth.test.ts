@@ -631,7 +631,7 @@ describe('keys', () => {
     ],
     [
       'a bad one of a pair',
-      () => ({ PUBLISHER_JWT_KEY: SECRET, SUBSCRIBER_JWT_KEY: 'x', NODE_ENV: 'production' }),
+      () => ({ PUBLISHER_JWT_KEY: OTHER_SECRET, SUBSCRIBER_JWT_KEY: 'x', NODE_ENV: 'production' }),
       /^SUBSCRIBER_JWT_KEY must have/,
     ],
     ['no URL', () => ({ JWKS_URL: 'keys.json' }), /^JWKS_URL must be a URL/],

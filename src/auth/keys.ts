@@ -1,13 +1,9 @@
-import {
-  createPrivateKey,
-  createPublicKey,
-  createSecretKey,
-  type JsonWebKeyInput,
-  type KeyObject,
-} from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import type { JWTVerifyGetKey } from 'jose';
 import { ConfigError } from '../config.js';
+import { parseKey } from './parse-key.js';
 import { createRemoteKeys, type RemoteKeysOptions } from './remote-keys.js';
+import { weaknessOf } from './weak-secret.js';
 
 /** The settings that say which tokens are good, under the names of their variables. */
 export interface KeySettings {
@@ -91,9 +87,11 @@ export function readKeys(
 export function readSigningKey(
   name: string,
   text: string,
-  { JWT_ALGORITHMS }: Pick<KeySettings, 'JWT_ALGORITHMS'> = {},
+  settings: Pick<KeySettings, 'JWT_ALGORITHMS' | 'NODE_ENV'> = {},
 ): SigningKey {
-  const { key, algorithms } = restrict(localKey(name, text, 'private'), parseList(JWT_ALGORITHMS));
+  const named = localKey(name, text, 'private');
+  checkStrength(named, settings);
+  const { key, algorithms } = restrict(named, parseList(settings.JWT_ALGORITHMS));
   return { key, algorithm: algorithms[0] as string };
 }
 
@@ -145,7 +143,7 @@ function parseList(text: string | undefined): string[] | undefined {
 }
 
 function localKey(name: string, text: string, kind: 'public' | 'private'): NamedKey<KeyObject> {
-  const key = isPem(text) ? parsePem(name, text, kind) : parseSecret(name, text);
+  const key = parseKey(name, text, kind);
   return { name, key, algorithms: algorithmsOf(name, key) };
 }
 
@@ -157,69 +155,31 @@ function remoteKey(name: string, text: string, options: RemoteKeysOptions): Name
   return { name, key: createRemoteKeys(url, options), algorithms: ASYMMETRIC };
 }
 
-function isPem(text: string): boolean {
-  return text.includes('-----BEGIN ');
-}
-
-function parsePem(name: string, text: string, kind: 'public' | 'private'): KeyObject {
-  // Compose and .env files have no line breaks in values; there they are written as \n.
-  const pem = text.replaceAll('\\n', '\n').trim();
-  const isPrivate = /-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem);
-  if (isPrivate && kind === 'public') {
-    throw new ConfigError(
-      `${name} is a private key: that stays where tokens are signed; set the public one here`,
-    );
-  }
-  if (!isPrivate && kind === 'private') {
-    throw new ConfigError(`${name} is a public key: tokens are signed with the private one`);
-  }
-  try {
-    return isPrivate ? createPrivateKey(pem) : createPublicKey(pem);
-  } catch {
-    throw new ConfigError(`${name} looks like PEM, but no ${kind} key can be read from it`);
-  }
-}
-
-function parseSecret(name: string, text: string): KeyObject {
-  if (isPublicKey(text)) {
-    throw new ConfigError(
-      `${name} is a public key, but not as PEM: it would be taken for a secret, which everybody knows`,
-    );
-  }
-  return createSecretKey(text, 'utf8');
-}
-
-/** Who has one token can try secrets until one fits, if they are short: a first try may be, nothing else. */
+/**
+ * Who has one token can try secrets until one fits, if they are short or known: a first try may have such a
+ * secret, nothing else.
+ */
 function checkStrength(
   { name, key }: NamedKey<KeyObject>,
-  settings: KeySettings,
+  settings: Pick<KeySettings, 'NODE_ENV'>,
   warn?: Warn,
 ): void {
-  if (key.type !== 'secret' || (key.symmetricKeySize as number) >= MIN_SECRET_BYTES) return;
+  if (key.type !== 'secret') return;
+  const isProduction = settings.NODE_ENV === 'production';
   const advice = `at least ${MIN_SECRET_BYTES} bytes; one is made by: openssl rand -base64 48`;
-  if (settings.NODE_ENV === 'production') throw new ConfigError(`${name} must have ${advice}`);
-  warn?.(
-    `${name} is short enough to be guessed, and in production refused: it should have ${advice}`,
-  );
-}
-
-/** Whether a text is a public key as bare Base64 or as a JSON Web Key. */
-function isPublicKey(text: string): boolean {
-  const asDer = { key: Buffer.from(text, 'base64'), format: 'der', type: 'spki' } as const;
-  return parses(() => createPublicKey(asDer)) || parses(() => createPublicKey(asJwk(text)));
-}
-
-function asJwk(text: string): JsonWebKeyInput {
-  return { key: JSON.parse(text), format: 'jwk' };
-}
-
-function parses(parse: () => unknown): boolean {
-  try {
-    parse();
-    return true;
-  } catch {
-    return false;
+  if ((key.symmetricKeySize as number) < MIN_SECRET_BYTES) {
+    if (isProduction) throw new ConfigError(`${name} must have ${advice}`);
+    warn?.(
+      `${name} is short enough to be guessed, and in production refused: it should have ${advice}`,
+    );
+    return;
   }
+  const weakness = weaknessOf(key.export().toString());
+  if (weakness === undefined) return;
+  if (isProduction) {
+    throw new ConfigError(`${name} ${weakness}: set random bytes of your own, ${advice}`);
+  }
+  warn?.(`${name} ${weakness}, and in production refused: it should have ${advice}`);
 }
 
 /** All algorithms of the family of a key. */
