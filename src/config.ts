@@ -1,11 +1,10 @@
 import { z } from 'zod';
+import { ConfigError } from './config-error.js';
 import { parseDuration } from './duration.js';
 import { FEED_NAMES, type FeedName } from './feeds/names.js';
+import { withSecretFiles } from './secret-files.js';
 
-/** A setting that the process cannot start with. Its message names the setting and what is allowed. */
-export class ConfigError extends Error {
-  readonly code = 'ERR_CONFIG';
-}
+export { ConfigError } from './config-error.js';
 
 export type Config = Readonly<z.infer<typeof schema>>;
 
@@ -57,12 +56,13 @@ const schema = z.object({
 });
 
 /**
- * Reads the settings. A variable that is empty counts as not set, as Compose files have it.
+ * Reads the settings, and the files that hold secrets. A variable that is empty counts as not set, as Compose
+ * files have it.
  *
- * @throws {ConfigError} naming every setting that is not valid.
+ * @throws {ConfigError} naming every setting that is not valid; of files with secrets, the first.
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
-  const given = Object.entries(env).filter(([, value]) => value !== '');
+  const given = Object.entries(withSecretFiles(env)).filter(([, value]) => value !== '');
   const result = schema.safeParse(Object.fromEntries(given));
   if (!result.success) {
     throw new ConfigError(
@@ -127,7 +127,8 @@ function parseOrigins(text: string, context: z.RefinementCtx): '*' | ReadonlySet
   if (origins.length === 0 || !origins.every(isOrigin)) {
     context.addIssue({
       code: 'custom',
-      message: 'must be * or a list of origins like https://example.com (no path, no default port)',
+      message:
+        'must be * alone or a list of origins like https://example.com (no * in it, no null, no path, no default port, no capitals)',
     });
     return z.NEVER;
   }
@@ -150,6 +151,8 @@ function parseFeeds(text: string, context: z.RefinementCtx): ReadonlySet<FeedNam
 
 /** Whether a browser would send this very text as its `Origin`; of other schemes, whether it might. */
 function isOrigin(text: string): boolean {
+  // A URL may have a host with a * in it, but no page is from there.
+  if (text.includes('*')) return false;
   if (/^https?:/i.test(text)) return URL.canParse(text) && new URL(text).origin === text;
-  return /^[a-z][a-z\d+.-]*:\/\/[^\s/?#]+$/.test(text);
+  return /^[a-z][a-z\d+.-]*:\/\/[^\s/?#@\\]+$/.test(text);
 }

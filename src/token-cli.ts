@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { readSigningKey } from './auth/keys.js';
 import { signToken, type TokenContent } from './auth/sign.js';
 import { parseDuration } from './duration.js';
+import { withSecretFiles } from './secret-files.js';
 import { compileSelector } from './topics/selector.js';
 
 const USAGE = `Usage: npm run token -- [options]
@@ -18,7 +19,8 @@ const USAGE = `Usage: npm run token -- [options]
   --ttl TIME            how long the token is good for: 30s, 15m, 1h (the default) or 7d
   --payload JSON        tells those who read active subscriptions of its bearer
   --key=KEY             a secret, or a private key as PEM; without it
-                        JWT_KEY, PUBLISHER_JWT_KEY or SUBSCRIBER_JWT_KEY of the environment`;
+                        JWT_KEY, PUBLISHER_JWT_KEY or SUBSCRIBER_JWT_KEY of the environment,
+                        or the file that one of them with _FILE names`;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -54,7 +56,8 @@ async function run(args: string[], env: Environment): Promise<string> {
     payload: values.payload === undefined ? undefined : parsePayload(values.payload),
     ttlSeconds: parseTtl(values.ttl),
   };
-  const [name, key] = values.key === undefined ? keyFor(content, env) : ['--key', values.key];
+  const [name, key] =
+    values.key === undefined ? keyFor(content, withSecretFiles(env)) : ['--key', values.key];
   const JWT_ALGORITHMS = env.JWT_ALGORITHMS || undefined;
   return signToken(readSigningKey(name, key, { JWT_ALGORITHMS, NODE_ENV: env.NODE_ENV }), content);
 }

@@ -53,10 +53,33 @@ describe('the settings', () => {
     ['FEEDS', 'stream,none'],
     ['FEEDS', 'Chat'],
     ['FEEDS', ' , '],
+    ['CORS_ORIGINS', 'https://*.example.com'],
+    ['CORS_ORIGINS', '*.example.com'],
+    ['CORS_ORIGINS', 'https://example.com:*'],
+    ['CORS_ORIGINS', '* https://a.example'],
+    ['CORS_ORIGINS', 'https://a.example,*'],
+    ['CORS_ORIGINS', '*,*'],
+    ['CORS_ORIGINS', 'https://*'],
+    ['CORS_ORIGINS', '*://example.com'],
+    ['CORS_ORIGINS', 'http*://example.com'],
+    ['CORS_ORIGINS', 'https://a*.example'],
+    ['CORS_ORIGINS', 'chrome-extension://*'],
+    ['CORS_ORIGINS', 'https://a.example null'],
+    ['CORS_ORIGINS', 'Null'],
+    ['CORS_ORIGINS', 'https://user@example.com'],
+    ['CORS_ORIGINS', 'app://user@example'],
+    ['CORS_ORIGINS', 'https://example.com:443'],
+    ['CORS_ORIGINS', 'https://Example.com'],
   ])('that are not valid are named, with what is allowed: %s=%s', (name, value) => {
     expect(() => readConfig({ [name]: value })).toThrow(ConfigError);
     expect(() => readConfig({ [name]: value })).toThrow(
       new RegExp(`^${name} must be .*, not "${value.replace(/[.*]/g, '\\$&')}"$`),
+    );
+  });
+
+  test('refuse a wildcard within origins with a line that says what is allowed', () => {
+    expect(() => readConfig({ CORS_ORIGINS: 'https://*.example.com' })).toThrow(
+      /^CORS_ORIGINS must be \* alone or a list of origins like https:\/\/example\.com \(no \* in it, no null,/,
     );
   });
 

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { JWTVerifyGetKey } from 'jose';
-import { ConfigError } from '../config.js';
+import { ConfigError } from '../config-error.js';
 import { parseKey } from './parse-key.js';
 import { createRemoteKeys, type RemoteKeysOptions } from './remote-keys.js';
 import { weaknessOf } from './weak-secret.js';

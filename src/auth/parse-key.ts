@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
-import { ConfigError } from '../config.js';
+import { ConfigError } from '../config-error.js';
 import { type Mistake, mistakeIn } from './not-a-secret.js';
 
 /**

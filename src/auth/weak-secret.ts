@@ -30,6 +30,8 @@ const WELL_KNOWN = new Set([
   'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
   'GawgguFyGrWKav7AX4VKUg',
   'hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg',
+  // jwt.io, for HS512.
+  'a-valid-string-secret-that-is-at-least-512-bits-long-which-is-very-long',
   // The manuals of golang-jwt, jsonwebtoken, express-session, jose and PyJWT with FastAPI.
   'AllYourBase',
   'shhhhh',
@@ -47,7 +49,7 @@ const WORDS =
   placeholder please private prod production put qwerty qwertyuiop qwertz random real really replace root s3cr3t
   safe same sample secret secrets secure server set shared should signing so some something sse stage staging
   string strong super test testing tests text that the then this to todo token unsafe unsecure use used user valid
-  value very which with word world write x xxx you your zxcvbnm`.split(/\s+/);
+  value very with word world write x xxx you your zxcvbnm`.split(/\s+/);
 
 /** Whether a text is nothing but words of placeholders, and some numbers, one after the other. */
 function isMadeOfWords(letters: string): boolean {
