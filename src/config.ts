@@ -44,6 +44,8 @@ const schema = z.object({
   PUBLISHER_JWT_KEY: z.string().optional(),
   SUBSCRIBER_JWT_KEY: z.string().optional(),
   JWKS_URL: z.string().optional(),
+  /** How old the key set may be: so long a key that was withdrawn from it may go on working. */
+  JWKS_MAX_AGE: duration(1_000, 7 * 24 * 60 * 60 * 1_000).default(600_000),
   JWT_ALGORITHMS: z.string().optional(),
   /** Whether clients without a token may subscribe, to public updates. */
   ANONYMOUS: flag().default(true),
@@ -112,12 +114,21 @@ function flag() {
 }
 
 /** Milliseconds, from a text like `90s` or `7d`; 0 needs no unit. */
-function duration() {
+function duration(minMs = 0, maxMs = Number.MAX_SAFE_INTEGER) {
   return z
     .string()
-    .refine((text) => parseDuration(text) !== undefined, {
-      error: 'must be 0 or a duration like 90s, 15m, 24h or 7d',
-    })
+    .refine(
+      (text) => {
+        const ms = parseDuration(text);
+        return ms !== undefined && ms >= minMs && ms <= maxMs;
+      },
+      {
+        error:
+          minMs === 0
+            ? 'must be 0 or a duration like 90s, 15m, 24h or 7d'
+            : `must be a duration from ${minMs / 1_000}s to ${maxMs / 86_400_000}d, like 90s, 15m or 24h`,
+      },
+    )
     .transform((text) => parseDuration(text) as number);
 }
 

@@ -29,7 +29,7 @@ export interface Service {
  */
 export async function startService(config: Config): Promise<Service> {
   const isProduction = config.NODE_ENV === 'production';
-  const configured = readKeys(config, { warn: log });
+  const configured = readKeys(config, { warn: log, maxAgeMs: config.JWKS_MAX_AGE });
   const trial = configured || isProduction ? undefined : await createDevelopmentKey();
   const keys = trial ? readKeys(trial) : configured;
   const journal = await openJournal(config.JOURNAL, {

@@ -1,15 +1,7 @@
 import { type ExecFileException, execFile } from 'node:child_process';
-import {
-  createHmac,
-  generateKeyPairSync,
-  type JsonWebKey,
-  type KeyObject,
-  randomUUID,
-} from 'node:crypto';
+import { createHmac, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
@@ -26,6 +18,7 @@ import { createAuthorizer, requireTopics } from '../src/http/auth.js';
 import { problems } from '../src/http/problem.js';
 import { TOKEN_COOKIE } from '../src/http/token.js';
 import { TimeSlice } from '../src/time-slice.js';
+import { jwk, type KeySetServer, startKeySet } from './support/key-set.js';
 import { serve, type TestServer } from './support/server.js';
 
 const SECRET = '!ChangeThisMercureHubJWTSecretKey!';
@@ -857,58 +850,6 @@ describe('a key set', () => {
     await post(url, await signed('a')).expect(200);
   });
 });
-
-interface KeySetServer {
-  readonly url: string;
-  readonly server: Server;
-  keys: JsonWebKey[];
-  requests: number;
-  /** Answers in another way, until the reset. */
-  answer(how: (response: ServerResponse) => void): void;
-  reset(): void;
-  start(): Promise<void>;
-  stop(): Promise<void>;
-}
-
-const jwk = (pair: { publicKey: KeyObject }, kid: string): JsonWebKey => ({
-  ...pair.publicKey.export({ format: 'jwk' }),
-  kid,
-});
-
-async function startKeySet(): Promise<KeySetServer> {
-  let how: ((response: ServerResponse) => void) | undefined;
-  const server = createServer((_, response) => {
-    keySet.requests++;
-    if (how !== undefined) how(response);
-    else response.end(JSON.stringify({ keys: keySet.keys }));
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const { port } = server.address() as AddressInfo;
-  const keySet: KeySetServer = {
-    url: `http://127.0.0.1:${port}/jwks.json`,
-    server,
-    keys: [],
-    requests: 0,
-    answer(other) {
-      how = other;
-    },
-    reset() {
-      how = undefined;
-      keySet.keys = [];
-      keySet.requests = 0;
-    },
-    async start() {
-      if (!server.listening) await once(server.listen(port, '127.0.0.1'), 'listening');
-    },
-    async stop() {
-      const closed = once(server, 'close');
-      server.close();
-      server.closeAllConnections();
-      await closed;
-    },
-  };
-  return keySet;
-}
 
 describe('the command that makes tokens', () => {
   let directory: string;

@@ -1,8 +1,16 @@
-import { errors, type JWTPayload, jwtVerify } from 'jose';
+import {
+  type CryptoKey,
+  errors,
+  type JWTPayload,
+  type JWTVerifyOptions,
+  type JWTVerifyResult,
+  jwtVerify,
+  type ResolvedKey,
+} from 'jose';
 import { z } from 'zod';
 import { compileSelector, type Selector, SelectorError } from '../topics/selector.js';
 import type { TokenKey } from './keys.js';
-import { KeysUnavailableError } from './remote-keys.js';
+import { KeysUnavailableError, RemoteKeys } from './remote-keys.js';
 
 /** What a token allows its bearer. */
 export interface Grants {
@@ -15,6 +23,11 @@ export interface Grants {
   readonly subject: string | undefined;
   /** Milliseconds since 1970, at which the grants end. May be too far away for a timer. */
   readonly expiresAt: number | undefined;
+  /**
+   * Calls back once if the key that verified the token is withdrawn from its key set, until the returned function is
+   * called. Undefined where keys stay for as long as the process runs.
+   */
+  readonly onKeyWithdrawn: ((callback: () => void) => () => void) | undefined;
 }
 
 /** A token that is not good. Its message says why, to its bearer, without the token. */
@@ -42,28 +55,44 @@ export async function verifyToken(token: string, key: TokenKey): Promise<Grants>
   if (token.length > MAX_TOKEN_BYTES) {
     throw new TokenError(`The token is longer than the ${MAX_TOKEN_BYTES} bytes allowed.`);
   }
-  const payload = await verifySignature(token, key).catch((error) => {
+  const { payload, onKeyWithdrawn } = await verifySignature(token, key).catch((error) => {
     throw error instanceof KeysUnavailableError ? error : new TokenError(describe(error, key));
   });
   const claims = readClaims(payload);
   if (claims.expiresAt !== undefined && claims.expiresAt <= Date.now()) {
     throw new TokenError(expired(payload.exp));
   }
-  return claims;
+  return { ...claims, onKeyWithdrawn };
 }
 
-async function verifySignature(token: string, { key, algorithms }: TokenKey): Promise<JWTPayload> {
+type Verified = Pick<Grants, 'onKeyWithdrawn'> & { readonly payload: JWTPayload };
+
+async function verifySignature(token: string, { key, algorithms }: TokenKey): Promise<Verified> {
   const options = { algorithms: [...algorithms], clockTolerance: CLOCK_TOLERANCE_SECONDS };
-  // The same call twice, for the types: a key, or a function that finds it.
-  if (typeof key !== 'function') return (await jwtVerify(token, key, options)).payload;
+  if (!(key instanceof RemoteKeys)) {
+    const { payload } = await jwtVerify(token, key, options);
+    return { payload, onKeyWithdrawn: undefined };
+  }
+  const verified = await verifyWithSet(token, key, options);
+  return {
+    payload: verified.payload,
+    onKeyWithdrawn: (callback) => key.onWithdrawn(verified.protectedHeader, verified.key, callback),
+  };
+}
+
+async function verifyWithSet(
+  token: string,
+  keys: RemoteKeys,
+  options: JWTVerifyOptions,
+): Promise<JWTVerifyResult & ResolvedKey<CryptoKey>> {
   try {
-    return (await jwtVerify(token, key, options)).payload;
+    return await jwtVerify(token, (header) => keys.find(header), options);
   } catch (error) {
     if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
     // A token need not name its key: then any that could be it is tried.
-    for await (const candidate of error) {
+    for await (const key of error) {
       try {
-        return (await jwtVerify(token, candidate, options)).payload;
+        return { ...(await jwtVerify(token, key, options)), key };
       } catch (error) {
         if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error;
       }
@@ -144,7 +173,7 @@ const payloadSchema = z.object({
   [NAMESPACED]: mercure.optional(),
 });
 
-function readClaims(payload: JWTPayload): Grants {
+function readClaims(payload: JWTPayload): Omit<Grants, 'onKeyWithdrawn'> {
   const { success, data, error } = payloadSchema.safeParse(payload);
   if (!success) {
     const [issue] = error.issues;

@@ -1,8 +1,7 @@
 import type { KeyObject } from 'node:crypto';
-import type { JWTVerifyGetKey } from 'jose';
 import { ConfigError } from '../config-error.js';
 import { parseKey } from './parse-key.js';
-import { createRemoteKeys, type RemoteKeysOptions } from './remote-keys.js';
+import { RemoteKeys, type RemoteKeysOptions } from './remote-keys.js';
 import { weaknessOf } from './weak-secret.js';
 
 /** The settings that say which tokens are good, under the names of their variables. */
@@ -25,7 +24,7 @@ export interface KeySettings {
  * token says: so `none` is never one, and nobody can have a public key taken for a secret.
  */
 export interface TokenKey {
-  readonly key: KeyObject | JWTVerifyGetKey;
+  readonly key: KeyObject | RemoteKeys;
   readonly algorithms: readonly string[];
 }
 
@@ -152,7 +151,7 @@ function remoteKey(name: string, text: string, options: RemoteKeysOptions): Name
   if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
     throw new ConfigError(`${name} must be a URL like https://example.com/.well-known/jwks.json`);
   }
-  return { name, key: createRemoteKeys(url, options), algorithms: ASYMMETRIC };
+  return { name, key: new RemoteKeys(url, options), algorithms: ASYMMETRIC };
 }
 
 /**

@@ -1,9 +1,13 @@
-import { createRemoteJWKSet, errors, type JWTVerifyGetKey } from 'jose';
+import { type CryptoKey, createRemoteJWKSet, errors, type JWSHeaderParameters } from 'jose';
+import { Withdrawals } from './withdrawals.js';
 
 export interface RemoteKeysOptions {
   /** After this time the set is fetched again, so that a key withdrawn from it stops working. */
   readonly maxAgeMs?: number;
-  /** So long after a fetch there is no other one, whatever keys tokens name and whether it failed. */
+  /**
+   * So long after a fetch there is no other one, whatever keys tokens name and whether it failed. By default half
+   * a minute, or `maxAgeMs` if that is less.
+   */
   readonly cooldownMs?: number;
   readonly timeoutMs?: number;
   /** Told of each fetch that failed. */
@@ -16,62 +20,124 @@ export class KeysUnavailableError extends Error {
 }
 
 /**
- * The keys of a JSON Web Key Set, for `jwtVerify`. They are fetched with the first token, when they are old and
- * when a token names a key that is not among them. If that fails the last good ones stay in use, and until
- * a fetch succeeds only tokens that cannot be verified without it wait for one.
- *
- * The returned function throws {@link KeysUnavailableError} if a token's key cannot be known.
+ * The keys of a JSON Web Key Set. They are fetched with the first token, when they are old and when a token names a
+ * key that is not among them; while somebody relies on one of them, they are fetched when they are old even if no
+ * token comes. If a fetch fails the last good ones stay in use, and until one succeeds only tokens that cannot be
+ * verified without it wait for one.
  */
-export function createRemoteKeys(url: URL, options: RemoteKeysOptions = {}): JWTVerifyGetKey {
-  const { maxAgeMs = 600_000, cooldownMs = 30_000, timeoutMs = 3_000, warn } = options;
-  // When to fetch is decided below; for itself this set would let a flood of unknown keys fetch in an outage.
-  const set = createRemoteJWKSet(url, {
-    timeoutDuration: timeoutMs,
-    cacheMaxAge: Number.POSITIVE_INFINITY,
-    cooldownDuration: Number.POSITIVE_INFINITY,
-  });
-  let fetchedAt: number | undefined;
-  let failing = false;
-  let nextFetchAt = 0;
-  let fetching: Promise<void> | undefined;
+export class RemoteKeys {
+  readonly #set: ReturnType<typeof createRemoteJWKSet>;
+  readonly #maxAgeMs: number;
+  readonly #cooldownMs: number;
+  readonly #warn: RemoteKeysOptions['warn'];
+  readonly #withdrawals = new Withdrawals();
+  #fetchedAt: number | undefined;
+  #isFailing = false;
+  #nextFetchAt = 0;
+  #fetching: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
-  /** Never rejects. All who ask at the same time share one fetch. */
-  function refresh(): Promise<void> {
-    if (fetching === undefined && performance.now() < nextFetchAt) return Promise.resolve();
-    fetching ??= fetchSet().finally(() => {
-      nextFetchAt = performance.now() + cooldownMs;
-      fetching = undefined;
+  constructor(url: URL, options: RemoteKeysOptions = {}) {
+    const { maxAgeMs = 600_000, timeoutMs = 3_000, warn } = options;
+    const { cooldownMs = Math.min(30_000, maxAgeMs) } = options;
+    this.#maxAgeMs = maxAgeMs;
+    this.#cooldownMs = cooldownMs;
+    this.#warn = warn;
+    // When to fetch is decided here; for itself this set would let a flood of unknown keys fetch in an outage.
+    this.#set = createRemoteJWKSet(url, {
+      timeoutDuration: timeoutMs,
+      cacheMaxAge: Number.POSITIVE_INFINITY,
+      cooldownDuration: Number.POSITIVE_INFINITY,
     });
-    return fetching;
   }
 
-  async function fetchSet(): Promise<void> {
-    try {
-      await set.reload();
-      fetchedAt = performance.now();
-      failing = false;
-    } catch (error) {
-      failing = true;
-      warn?.(`JWKS_URL cannot be fetched: ${reason(error)}`);
+  /**
+   * Finds the key for a token with this header, as `jwtVerify` asks for it.
+   *
+   * @throws {KeysUnavailableError} if it cannot be known.
+   */
+  async find(header: JWSHeaderParameters): Promise<CryptoKey> {
+    // No set has such a key: to fetch one would let a token that nobody signed do so.
+    if (header.kid !== undefined && typeof header.kid !== 'string') {
+      throw new errors.JWKSNoMatchingKey();
     }
-  }
-
-  return async function remoteKey(header, token) {
-    if (fetchedAt === undefined || performance.now() - fetchedAt >= maxAgeMs) {
-      const refreshed = refresh();
-      if (fetchedAt === undefined || !failing) await refreshed;
+    if (this.#isOld()) {
+      const refreshed = this.#refresh();
+      if (this.#fetchedAt === undefined || !this.#isFailing) await refreshed;
     }
-    if (fetchedAt === undefined) throw new KeysUnavailableError(UNAVAILABLE);
+    if (this.#fetchedAt === undefined) throw new KeysUnavailableError(UNAVAILABLE);
     try {
-      return await set(header, token);
+      return await this.#set(header);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-      await refresh();
+      await this.#refresh();
       // It may be a new key, which only the set could tell.
-      if (failing) throw new KeysUnavailableError(UNAVAILABLE);
-      return await set(header, token);
+      if (this.#isFailing) throw new KeysUnavailableError(UNAVAILABLE);
+      return await this.#set(header);
     }
-  };
+  }
+
+  /**
+   * Calls back once if the key that verified a token with this header is withdrawn: at most `maxAgeMs` and
+   * `cooldownMs` later, unless the set cannot be fetched. Until then, or until the returned function is called, a
+   * timer sees to it that the set is fetched.
+   */
+  onWithdrawn(header: JWSHeaderParameters, key: CryptoKey, callback: () => void): () => void {
+    const cancel = this.#withdrawals.watch(header, key, callback);
+    // It may have gone since the token was verified.
+    void this.#withdrawals.check(this.#set, header);
+    this.#schedule();
+    return () => {
+      cancel();
+      if (!this.#withdrawals.isEmpty) return;
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    };
+  }
+
+  #isOld(): boolean {
+    return performance.now() >= this.#dueAt();
+  }
+
+  #dueAt(): number {
+    return this.#fetchedAt === undefined ? 0 : this.#fetchedAt + this.#maxAgeMs;
+  }
+
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#withdrawals.isEmpty) return;
+    const delay = Math.max(this.#dueAt(), this.#nextFetchAt) - performance.now();
+    this.#timer = setTimeout(async () => {
+      this.#timer = undefined;
+      // Tokens may have had it fetched in the meantime.
+      if (this.#isOld()) await this.#refresh();
+      this.#schedule();
+    }, delay).unref();
+  }
+
+  /** Never rejects. All who ask at the same time share one fetch. */
+  #refresh(): Promise<void> {
+    if (this.#fetching === undefined && performance.now() < this.#nextFetchAt) {
+      return Promise.resolve();
+    }
+    this.#fetching ??= this.#fetch().finally(() => {
+      this.#nextFetchAt = performance.now() + this.#cooldownMs;
+      this.#fetching = undefined;
+    });
+    return this.#fetching;
+  }
+
+  async #fetch(): Promise<void> {
+    try {
+      await this.#set.reload();
+    } catch (error) {
+      this.#isFailing = true;
+      this.#warn?.(`JWKS_URL cannot be fetched: ${reason(error)}`);
+      return;
+    }
+    this.#fetchedAt = performance.now();
+    this.#isFailing = false;
+    void this.#withdrawals.check(this.#set);
+  }
 }
 
 const UNAVAILABLE = 'The keys that tokens are verified with cannot be fetched at the moment.';

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { type Grants, verifyToken } from './grants.js';
 import type { TokenKey } from './keys.js';
+import { RemoteKeys } from './remote-keys.js';
 
 const MAX_TOKENS = 1_000;
 
@@ -21,7 +22,7 @@ export class VerifiedTokens {
     const known = this.#verified.get(token);
     if (known !== undefined && !hasExpired(known)) return known;
     const grants = await verifyToken(token, this.#key);
-    if (typeof this.#key.key !== 'function') this.#verified.set(token, grants);
+    if (!(this.#key.key instanceof RemoteKeys)) this.#verified.set(token, grants);
     return grants;
   }
 }

@@ -3,6 +3,7 @@ import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import type { Presence } from '../hub/presence.js';
 import type { Start } from '../hub/subscription.js';
+import type { EventStream } from '../sse/event-stream.js';
 import { MAX_TIMER_MS, readLastEventId, type SseContext } from '../sse/middleware.js';
 import { Selection } from '../topics/selection.js';
 import { compileSelector, type Selector, SelectorError } from '../topics/selector.js';
@@ -60,16 +61,22 @@ export function subscribe(
     const { selection, grants, start, latest } = ctx.subscriber;
     const identity = [ctx.ip, grants?.subject].filter((part) => part !== undefined).join(' ');
     hub.subscribe(stream, selection, { start, latest, identity });
+    if (grants !== undefined) endWithToken(stream, grants);
     await presence?.start(stream, selection.selectors, grants?.payload);
-    if (grants?.expiresAt !== undefined) {
-      const expiry = callAt(grants.expiresAt, () => {
-        stream.end();
-        // One that does not read would keep it open.
-        setTimeout(() => stream.destroy(), EXPIRY_GRACE_MS).unref();
-      });
-      stream.on('close', expiry.cancel);
-    }
   };
+}
+
+/** Ends a stream when its token does, or the key that the token was verified with. */
+function endWithToken(stream: EventStream, { expiresAt, onKeyWithdrawn }: Grants): void {
+  // Its client has gone already, and nobody would tell the timers.
+  if (stream.closed) return;
+  const end = () => {
+    stream.end();
+    // One that does not read would keep it open.
+    setTimeout(() => stream.destroy(), EXPIRY_GRACE_MS).unref();
+  };
+  if (expiresAt !== undefined) stream.on('close', callAt(expiresAt, end).cancel);
+  if (onKeyWithdrawn !== undefined) stream.on('close', onKeyWithdrawn(end));
 }
 
 function selectorsOf(ctx: Context): Selector[] {
