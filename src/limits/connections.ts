@@ -1,0 +1,221 @@
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import type { Server, Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import type { SummedLog } from '../log.js';
+import { limitKey, Networks } from './addresses.js';
+import { ClientAddresses, socketAddress, type TrustProxy } from './client-address.js';
+import { LimitError } from './refusal.js';
+import { Tally } from './tally.js';
+
+export interface ConnectionLimits {
+  readonly trustProxy: TrustProxy;
+  /** Sockets of all clients together. */
+  readonly max: number;
+  /** Sockets beyond these that are answered. More are closed without a word. */
+  readonly surplus: number;
+  /** Sockets of one client address; behind a trusted proxy its requests under way. 0: any number. */
+  readonly maxPerAddress: number;
+  /** Event streams of one token subject. 0: any number. */
+  readonly maxPerSubject: number;
+}
+
+/** Seconds until one of many connections is likely to have ended. */
+const RETRY_SECONDS = 10;
+/** How long a connection beyond a limit may take to ask for what it is then refused. */
+const SURPLUS_MS = 5_000;
+/** Connections of one address beyond its limit that are answered. More are closed without a word. */
+const SURPLUS_PER_ADDRESS = 64;
+
+/** Who asks, as the log and the limits know it. */
+export interface Client {
+  readonly address: string;
+  /** What limits per address count under; undefined where they do not count. */
+  readonly key: string | undefined;
+}
+
+/** What is known of a connection for as long as it is open. */
+interface Peer {
+  readonly client: Client;
+  /** What its requests are answered, if it is one too many. */
+  readonly refusal: LimitError | undefined;
+  /** Keys of the requests under way that a proxy has passed on here, each as often as it was counted. */
+  readonly held: string[];
+}
+
+/**
+ * Counts connections: all together, by client address and by token subject.
+ *
+ * A connection that comes straight from its client counts for as long as it is open, used or not. One of a
+ * trusted proxy carries requests of many: each counts for its client from its head to the end of its answer.
+ */
+export class Connections {
+  readonly #limits: ConnectionLimits;
+  readonly #addresses: ClientAddresses;
+  /** As long as nobody has said which proxies there are: a local address may be one, and stand for everybody. */
+  readonly #exempt: Networks | undefined;
+  readonly #peers = new WeakMap<Socket, Peer>();
+  readonly #perAddress = new Tally();
+  readonly #perSubject = new Tally();
+  readonly #log: SummedLog;
+  #open = 0;
+  /** While descriptors are scarce no further connection is served; see descriptors.ts. */
+  isScarce: () => boolean = () => false;
+
+  constructor(limits: ConnectionLimits, log: SummedLog) {
+    this.#limits = limits;
+    this.#log = log;
+    this.#addresses = new ClientAddresses(limits.trustProxy);
+    if (limits.trustProxy === false) this.#exempt = new Networks(['loopback', 'private']);
+  }
+
+  /** Counts every connection that the server accepts from now on. */
+  watch(server: Server): void {
+    const { max, surplus } = this.#limits;
+    server.maxConnections = max + surplus;
+    server.on('drop', (dropped?: { remoteAddress?: string }) => {
+      const address = socketAddress({ remoteAddress: dropped?.remoteAddress });
+      this.#log.add(
+        'drop',
+        `${address} is disconnected: there are more than MAX_CONNECTIONS (${max}).`,
+      );
+    });
+    // Before the listener that reads requests from it.
+    server.prependListener('connection', (socket) => {
+      const peer = this.#accept(socket);
+      this.#peers.set(socket, peer);
+      if (peer.refusal === undefined) return;
+      const timer = setTimeout(() => socket.destroy(), SURPLUS_MS).unref();
+      socket.once('close', () => clearTimeout(timer));
+    });
+  }
+
+  /** @param socket on which the request with these headers came. */
+  clientOf(socket: Socket, headers: IncomingHttpHeaders): Client {
+    const direct = this.#peers.get(socket)?.client ?? this.#directClient(socketAddress(socket));
+    const { address, unnamed } = this.#addresses.of(direct.address, headers);
+    if (unnamed === undefined && address === direct.address) return direct;
+    if (unnamed === undefined) return { address, key: limitKey(address) };
+    if (unnamed === 'disputed') {
+      this.#log.add(
+        'disputed',
+        `${address} sends X-Forwarded-For and Forwarded with different clients, and neither is believed: let the proxy remove the one that it does not write.`,
+      );
+    }
+    // Those share what one client may have, but not with the proxy itself, whose health checks go on.
+    return { address, key: `a client behind ${limitKey(address)}` };
+  }
+
+  /** Why requests of this connection are refused, if they are. */
+  refusalOf(socket: Socket): LimitError | undefined {
+    return this.#peers.get(socket)?.refusal;
+  }
+
+  /**
+   * Counts a request under way that a trusted proxy has passed on, until its answer has closed or its connection
+   * has: an answer that waits for others on its connection (pipelining) is not told of the connection's end.
+   *
+   * @throws {LimitError} if its client has as many as it may have.
+   */
+  holdRequest(socket: Socket, { key }: Client, answer: ServerResponse): void {
+    const { maxPerAddress } = this.#limits;
+    const peer = this.#peers.get(socket);
+    if (maxPerAddress === 0 || key === undefined || peer === undefined) return;
+    if (!this.#addresses.isProxy(peer.client.address) || socket.destroyed) return;
+    if (this.#perAddress.of(key) >= maxPerAddress) throw this.#tooManyOf(key);
+    this.#perAddress.add(key);
+    peer.held.push(key);
+    answer.once('close', () => {
+      const at = peer.held.indexOf(key);
+      if (at === -1) return; // Its connection has closed before.
+      peer.held.splice(at, 1);
+      this.#perAddress.remove(key);
+    });
+  }
+
+  /**
+   * Counts an event stream of a token's subject until it closes.
+   *
+   * @throws {LimitError} if the subject has as many as it may have.
+   */
+  holdStream(subject: string, stream: Readable): void {
+    const { maxPerSubject } = this.#limits;
+    if (maxPerSubject === 0 || stream.destroyed) return;
+    if (this.#perSubject.of(subject) >= maxPerSubject) {
+      throw new LimitError(
+        429,
+        'MAX_CONNECTIONS_PER_SUBJECT',
+        `The subject of this token has as many event streams as it may have (MAX_CONNECTIONS_PER_SUBJECT: ${maxPerSubject}).`,
+        RETRY_SECONDS,
+      );
+    }
+    this.#perSubject.add(subject);
+    stream.once('close', () => this.#perSubject.remove(subject));
+  }
+
+  /** What is counted at the moment. All are 0 when the last client has gone. */
+  get counts(): { readonly open: number; readonly addresses: number; readonly subjects: number } {
+    return {
+      open: this.#open,
+      addresses: this.#perAddress.size,
+      subjects: this.#perSubject.size,
+    };
+  }
+
+  #accept(socket: Socket): Peer {
+    const { maxPerAddress } = this.#limits;
+    const client = this.#directClient(socketAddress(socket));
+    const isCounted = maxPerAddress > 0 && !this.#addresses.isProxy(client.address);
+    const key = isCounted ? client.key : undefined;
+    const count = key === undefined ? 0 : this.#perAddress.add(key);
+    const held: string[] = [];
+    this.#open += 1;
+    socket.once('close', () => {
+      this.#open -= 1;
+      if (key !== undefined) this.#perAddress.remove(key);
+      for (const request of held.splice(0)) this.#perAddress.remove(request);
+    });
+    if (count > maxPerAddress + SURPLUS_PER_ADDRESS) {
+      this.#log.add(
+        'drop address',
+        `${key} is disconnected: it has more than MAX_CONNECTIONS_PER_ADDRESS (${maxPerAddress}).`,
+      );
+      socket.destroy();
+    }
+    return { client, held, refusal: this.#refusalOf(key, count) };
+  }
+
+  /** @param count of the connections under this key, if there is one. */
+  #refusalOf(key: string | undefined, count: number): LimitError | undefined {
+    const { max, maxPerAddress } = this.#limits;
+    if (key !== undefined && count > maxPerAddress) return this.#tooManyOf(key);
+    if (this.#open > max) {
+      return new LimitError(
+        503,
+        'MAX_CONNECTIONS',
+        `The service has as many connections as it may have (MAX_CONNECTIONS: ${max}).`,
+        RETRY_SECONDS,
+      );
+    }
+    if (!this.isScarce()) return undefined;
+    return new LimitError(
+      503,
+      'MAX_CONNECTIONS',
+      'The service has no file descriptors left for more connections (MAX_CONNECTIONS).',
+      RETRY_SECONDS,
+    );
+  }
+
+  #tooManyOf(key: string): LimitError {
+    return new LimitError(
+      429,
+      'MAX_CONNECTIONS_PER_ADDRESS',
+      `${key} has as many connections as one address may have (MAX_CONNECTIONS_PER_ADDRESS: ${this.#limits.maxPerAddress}).`,
+      RETRY_SECONDS,
+    );
+  }
+
+  #directClient(address: string): Client {
+    const isExempt = this.#exempt !== undefined && (address === '' || this.#exempt.has(address));
+    return { address, key: isExempt ? undefined : limitKey(address) };
+  }
+}
