@@ -2,6 +2,8 @@ import { z } from 'zod';
 import { ConfigError } from './config-error.js';
 import { parseDuration } from './duration.js';
 import { FEED_NAMES, type FeedName } from './feeds/names.js';
+import { MAX_PROXIES, parseTrustProxy, type TrustProxy } from './limits/client-address.js';
+import { parseRate } from './limits/rate.js';
 import { withSecretFiles } from './secret-files.js';
 
 export { ConfigError } from './config-error.js';
@@ -47,12 +49,28 @@ const schema = z.object({
   /** How old the key set may be: so long a key that was withdrawn from it may go on working. */
   JWKS_MAX_AGE: duration(1_000, 7 * 24 * 60 * 60 * 1_000).default(600_000),
   JWT_ALGORITHMS: z.string().optional(),
-  /** Whether clients without a token may subscribe, to public updates. */
-  ANONYMOUS: flag().default(true),
+  /** Whether clients without a token may subscribe, to public updates; or what they go without. */
+  ANONYMOUS: z.string().default('true').transform(parseAnonymous),
   /** Whether active subscriptions are published and can be read. */
   SUBSCRIPTIONS: flag().default(false),
   /** Which of the built-in feeds are served: a list of their names, or `none`. */
   FEEDS: z.string().default(FEED_NAMES.join()).transform(parseFeeds),
+  /** Whose `X-Forwarded-For` or `Forwarded` says who asks; see limits/client-address.ts. */
+  TRUST_PROXY: z.string().default('false').transform(parseProxies),
+  /** Connections: of all clients, of one address, and the event streams of one token subject; 0 is any number. */
+  MAX_CONNECTIONS: wholeNumber(1, 10_000_000).default(10_000),
+  MAX_CONNECTIONS_PER_ADDRESS: wholeNumber(0, 10_000_000).default(100),
+  MAX_CONNECTIONS_PER_SUBJECT: wholeNumber(0, 10_000_000).default(1_000),
+  /** `off` lifts all rates. */
+  RATE_LIMITS: oneOf('on', 'off')
+    .default('on')
+    .transform((text) => text === 'on'),
+  /** Requests and new event streams of an address, and messages of the chat. */
+  RATE_REQUESTS: rate('6000/m'),
+  RATE_STREAMS: rate('3000/m'),
+  RATE_CHAT: rate('30/m'),
+  /** Updates of a token's subject, or of a token without one: whom the operator has given it. */
+  RATE_PUBLISHES: rate('off'),
   /** `production` refuses what is for a first try only. */
   NODE_ENV: z.string().default('development'),
 });
@@ -130,6 +148,49 @@ function duration(minMs = 0, maxMs = Number.MAX_SAFE_INTEGER) {
       },
     )
     .transform((text) => parseDuration(text) as number);
+}
+
+function rate(byDefault: string) {
+  return z
+    .string()
+    .default(byDefault)
+    .refine((text) => text === 'off' || parseRate(text) !== undefined, {
+      error: 'must be off or a rate like 10/s, 300/m or 1000/h, of at most 1000000',
+    })
+    .transform(parseRate);
+}
+
+function parseProxies(text: string, context: z.RefinementCtx): TrustProxy {
+  try {
+    return parseTrustProxy(text);
+  } catch (error) {
+    context.addIssue({
+      code: 'custom',
+      message: `must be false, the number of proxies (up to ${MAX_PROXIES}), or a list of networks like 10.0.0.0/8, 2001:db8::/32, loopback, private (${(error as Error).message})`,
+    });
+    return z.NEVER;
+  }
+}
+
+/** What clients without a token may have to go without. */
+const ANONYMOUS_RESTRICTIONS = ['no-templates', 'no-replay', 'no-latest'] as const;
+export type AnonymousRestriction = (typeof ANONYMOUS_RESTRICTIONS)[number];
+
+function parseAnonymous(
+  text: string,
+  context: z.RefinementCtx,
+): boolean | ReadonlySet<AnonymousRestriction> {
+  if (text === 'true' || text === 'false') return text === 'true';
+  const names = text.split(/[\s,]+/).filter((name) => name !== '');
+  const restrictions = ANONYMOUS_RESTRICTIONS.filter((name) => names.includes(name));
+  if (names.length === 0 || restrictions.length < new Set(names).size) {
+    context.addIssue({
+      code: 'custom',
+      message: `must be true, false, or a list of ${ANONYMOUS_RESTRICTIONS.join(', ')}`,
+    });
+    return z.NEVER;
+  }
+  return new Set(restrictions);
 }
 
 function parseOrigins(text: string, context: z.RefinementCtx): '*' | ReadonlySet<string> {

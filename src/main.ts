@@ -1,8 +1,13 @@
 #!/usr/bin/env node
-import { readConfig } from './config.js';
-import { type Service, startService } from './service.js';
+import type { Service } from './service.js';
 
 try {
+  // One after the other: all the files of an import are opened at once, and all of these together are more than
+  // 128, which is what some systems allow a process.
+  await import('zod');
+  await import('jose');
+  const { readConfig } = await import('./config.js');
+  const { startService } = await import('./service.js');
   const service = await startService(readConfig(process.env));
   console.log(`koa-sse-hub listens on ${service.url}`);
   if (service.notice) console.warn(service.notice);

@@ -9,6 +9,8 @@ import { HUB_PATH } from './hub/path.js';
 import { Presence } from './hub/presence.js';
 import type { Journal } from './journal/journal.js';
 import { openJournal } from './journal/open.js';
+import { Limits } from './limits/limits.js';
+import { SummedLog } from './log.js';
 import { createHttpServer, listen, stop } from './server.js';
 import { sse } from './sse/middleware.js';
 
@@ -61,16 +63,19 @@ async function serve(
   journal: Journal,
   feeds: Feeds,
 ): Promise<Omit<Service, 'notice'>> {
+  const summedLog = new SummedLog(log);
+  const limits = new Limits(config, summedLog);
   const hub = await Hub.open(journal, {
     windowMaxBytes: config.WINDOW_MAX_BYTES,
     slowClients: config.SLOW_CLIENTS,
     transientTopics: `${HUB_PATH}/subscriptions/`,
     log,
+    logOften: (kind, message) => summedLog.add(kind, message),
   });
   const presence = config.SUBSCRIPTIONS
     ? new Presence(`${HUB_PATH}/subscriptions`, async (updates) => {
         await hub.publish(updates).catch((error: unknown) => {
-          log('Subscriptions cannot be announced.', error);
+          summedLog.add('announcements', `Subscriptions cannot be announced. ${String(error)}`);
         });
       })
     : undefined;
@@ -78,6 +83,8 @@ async function serve(
     heartbeatMs: config.HEARTBEAT_MS,
     maxQueuedBytes: config.MAX_QUEUED_BYTES,
     maxStalledMs: config.SLOW_CLIENT_MAX_AGE,
+    onCut: (_, reason) =>
+      summedLog.add(`cut ${reason}`, `A client that does not read is cut off: ${reason}.`),
   });
   const app = createApp(config, {
     events,
@@ -85,19 +92,23 @@ async function serve(
     hub,
     authorizer: createAuthorizer({
       keys,
-      anonymous: config.ANONYMOUS,
+      anonymous: config.ANONYMOUS !== false,
       origins: config.CORS_ORIGINS,
     }),
     presence,
+    limits,
   });
   const server = createHttpServer(app.callback());
+  limits.watch(server);
   const port = await listen(server, config);
+  if (limits.notice !== undefined) log(limits.notice);
   return {
     url: localUrl({ HOST: config.HOST, PORT: port }),
     async stop() {
       await stop(server, () => events.streams.end());
       hub.close();
       await feeds.close();
+      summedLog.flush();
       await journal.close();
     },
   };

@@ -8,12 +8,21 @@ import type { Hub } from '../hub/hub.js';
 import { HUB_PATH } from '../hub/path.js';
 import type { Presence } from '../hub/presence.js';
 import { JournalError } from '../journal/journal.js';
+import type { Limits } from '../limits/limits.js';
 import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import type { Authorizer } from './auth.js';
 import { parseBody, readText } from './body.js';
 import { admitReader, postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
+import {
+  identifyClient,
+  limitChat,
+  limitPublishes,
+  limitRequests,
+  limitStreams,
+  limitSubjects,
+} from './limits.js';
 import { page, pageSecurity } from './page.js';
 import { problems } from './problem.js';
 import { admitPublisher, PUBLISH_TYPES, publish } from './publish.js';
@@ -30,26 +39,29 @@ export interface AppParts {
   readonly authorizer: Authorizer;
   /** Where active subscriptions are told; none if nobody is to know. */
   readonly presence: Presence | undefined;
+  readonly limits: Limits;
 }
 
 export function createApp(config: Config, parts: AppParts): Koa {
-  const { events, feeds, hub, authorizer, presence } = parts;
+  const { events, feeds, hub, authorizer, presence, limits } = parts;
+  const streams = limitStreams(limits);
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
   const router = new Router<DefaultState, SubscribeContext>({ methods: METHODS });
-  if (feeds.stream) router.get('/stream', events, joins(feeds.stream));
-  if (feeds.events) router.get('/events', events, joins(feeds.events));
-  if (feeds.counter) router.get('/counter', events, joins(feeds.counter));
+  if (feeds.stream) router.get('/stream', streams, events, joins(feeds.stream));
+  if (feeds.events) router.get('/events', streams, events, joins(feeds.events));
+  if (feeds.counter) router.get('/counter', streams, events, joins(feeds.counter));
   if (feeds.chat) {
-    router.get('/messages', admitReader(feeds.chat), events, readMessages(feeds.chat));
-    router.post('/message', parseBody(config.MAX_BODY_BYTES), postMessage(feeds.chat));
+    const { chat } = feeds;
+    router.get('/messages', admitReader(chat), streams, events, readMessages(chat));
+    router.post('/message', limitChat(limits), parseBody(config.MAX_BODY_BYTES), postMessage(chat));
   }
 
-  const admit = admitSubscriber(hub, authorizer, presence);
+  const admit = admitSubscriber(hub, authorizer, presence, config.ANONYMOUS);
   const readBody = readText(config.MAX_BODY_BYTES, PUBLISH_TYPES);
   const publishBody = publish(hub); // One for both paths: they share its memory of keys.
   for (const path of [HUB_PATH, '/hub']) {
-    router.get(path, admit, events, subscribe(hub, presence));
-    router.post(path, admitPublisher(authorizer), readBody, publishBody);
+    router.get(path, streams, admit, events, limitSubjects(limits), subscribe(hub, presence));
+    router.post(path, admitPublisher(authorizer), limitPublishes(limits), readBody, publishBody);
     if (presence === undefined) continue;
     router.get(
       [`${path}/subscriptions`, `${path}/subscriptions/:topic{/:subscriber}`],
@@ -68,8 +80,10 @@ export function createApp(config: Config, parts: AppParts): Koa {
     if (error instanceof JournalError) console.error(error.message);
     else app.onerror(error);
   });
+  app.use(identifyClient(limits));
   app.use(corsFor(config.CORS_ORIGINS));
   app.use(problems());
+  app.use(limitRequests(limits));
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;

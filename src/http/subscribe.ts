@@ -1,14 +1,15 @@
 import type { Context, Middleware } from 'koa';
 import type { Grants } from '../auth/grants.js';
+import type { Config } from '../config.js';
 import type { Hub } from '../hub/hub.js';
 import type { Presence } from '../hub/presence.js';
-import type { Start } from '../hub/subscription.js';
+import type { Gap, Start } from '../hub/subscription.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { MAX_TIMER_MS, readLastEventId, type SseContext } from '../sse/middleware.js';
 import { Selection } from '../topics/selection.js';
 import { compileSelector, type Selector, SelectorError } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
-import type { Authorizer } from './auth.js';
+import { type Authorizer, refuseMissing } from './auth.js';
 
 export const MAX_SELECTORS = 100;
 /** Of all templates together: what it costs to match a topic goes with them. */
@@ -23,6 +24,8 @@ export interface SubscribeContext extends SseContext {
     readonly selection: Selection;
     readonly grants: Grants | undefined;
     readonly start: Start | undefined;
+    /** What is told of a cursor that is not read on from. */
+    readonly gap: Gap | undefined;
     readonly latest: boolean;
   };
 }
@@ -32,20 +35,32 @@ export function admitSubscriber(
   hub: Hub,
   authorizer: Authorizer,
   presence: Presence | undefined,
+  anonymous: Config['ANONYMOUS'],
 ): Middleware<object, SubscribeContext> {
+  const restrictions = typeof anonymous === 'object' ? anonymous : undefined;
+
   return async function admitSubscriber(ctx, next) {
     const selectors = selectorsOf(ctx);
     if (presence) requireAnnounceable(ctx, presence, selectors);
     const grants = await authorizer.subscriber(ctx);
+    const withheld = grants === undefined ? restrictions : undefined;
+    const latest = ctx.query.latest === '1';
+    if (withheld?.has('no-templates') && selectors.some(({ kind }) => kind === 'template')) {
+      refuseMissing(ctx, 'Subscribing with a URI template');
+    }
+    if (withheld?.has('no-latest') && latest) refuseMissing(ctx, 'Subscribing with latest=1');
     const cursor = readLastEventId(ctx);
     const selection = new Selection(selectors, grants?.subscribe ?? []);
-    const start = cursor === '' ? undefined : await hub.locate(cursor, selection);
+    // Browsers send a cursor by themselves, and do not come back after a 401: so the stream opens, and says so.
+    const isWithheld = cursor !== '' && withheld?.has('no-replay') === true;
+    const start = cursor === '' || isWithheld ? undefined : await hub.locate(cursor, selection);
     if (start) ctx.set('Last-Event-ID', toAscii(start.lastEventID));
     ctx.subscriber = {
       selection,
       grants,
       start,
-      latest: ctx.query.latest === '1',
+      gap: isWithheld ? { lastEventID: cursor, reason: 'withheld' } : undefined,
+      latest,
     };
     await next();
   };
@@ -58,9 +73,9 @@ export function subscribe(
 ): Middleware<object, SubscribeContext> {
   return async function subscribe(ctx) {
     const { eventStream: stream } = ctx;
-    const { selection, grants, start, latest } = ctx.subscriber;
+    const { selection, grants, start, gap, latest } = ctx.subscriber;
     const identity = [ctx.ip, grants?.subject].filter((part) => part !== undefined).join(' ');
-    hub.subscribe(stream, selection, { start, latest, identity });
+    hub.subscribe(stream, selection, { start, gap, latest, identity });
     if (grants !== undefined) endWithToken(stream, grants);
     await presence?.start(stream, selection.selectors, grants?.payload);
   };

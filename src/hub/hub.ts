@@ -13,7 +13,7 @@ import { EntryFrames } from './entry-frames.js';
 import type { Written } from './group.js';
 import { JournalReads } from './journal-reads.js';
 import { JournalTopics } from './journal-topics.js';
-import { type Start, Subscription, type SubscriptionParts } from './subscription.js';
+import { type Gap, type Start, Subscription, type SubscriptionParts } from './subscription.js';
 import { type Publication, ValidUpdates } from './update.js';
 import { BEGINNING, Window } from './window.js';
 
@@ -29,11 +29,15 @@ export interface HubOptions {
   readonly transientTopics?: string;
   /** Told what an operator should know: one line, and the error if there is one. Default: `console.error`. */
   readonly log?: (message: string, error?: unknown) => void;
+  /** Told what may happen many times in a row, with the name of what is alike. Default: `log`. */
+  readonly logOften?: (kind: string, message: string) => void;
 }
 
 export interface SubscribeOptions {
   /** Where to read on from, as `locate` found it. Without it: from now on. */
   readonly start?: Start | undefined;
+  /** Told first, of a cursor that is not read on from. Not together with `start`, which has its own. */
+  readonly gap?: Gap | undefined;
   /** First the newest held update of each topic. Not together with `start`, which has them all. */
   readonly latest?: boolean;
   /** Who this is, for the log. */
@@ -44,6 +48,7 @@ const DEFAULTS: Settings = {
   windowMaxBytes: 64 * 1024 * 1024,
   slowClients: 'catch-up',
   log: console.error,
+  logOften: (_, message) => console.error(message),
 };
 
 type Settings = Required<Omit<HubOptions, 'transientTopics'>> & Pick<HubOptions, 'transientTopics'>;
@@ -88,6 +93,7 @@ export class Hub {
     const hub = new Hub(journal, head?.position, {
       ...DEFAULTS,
       ...options,
+      logOften: options.logOften ?? ((_, message) => (options.log ?? DEFAULTS.log)(message)),
     });
     hub.#unfollow = unfollow;
     deliver = (entries) => hub.#delivery.deliver(entries);
@@ -99,7 +105,10 @@ export class Hub {
     this.#journal = journal;
     const window = new Window(options.windowMaxBytes, head);
     const frames = new EntryFrames(({ position }, error) => {
-      options.log(`The update at ${position} cannot be sent and is left out.`, error);
+      options.logOften(
+        'unsendable',
+        `The update at ${position} cannot be sent and is left out. ${String(error)}`,
+      );
     });
     const delivery = new Delivery(window, frames, (stream, written) => {
       this.#stalled(stream, written);
@@ -155,13 +164,13 @@ export class Hub {
    */
   subscribe(stream: EventStream, selection: Selection, options: SubscribeOptions = {}): void {
     if (!stream.writable) return; // It has closed already, and would never leave.
-    const { start, latest, identity = 'a subscriber' } = options;
+    const { start, latest, gap, identity = 'a subscriber' } = options;
     const subscription = new Subscription(this.#parts, stream, selection, identity);
     this.#subscriptions.set(stream, subscription);
     stream.on('close', this.#forget);
     if (start) this.#watch(subscription, subscription.startAt(start));
-    else if (latest) this.#watch(subscription, subscription.startWithLatest());
-    else subscription.startAtHead();
+    else if (latest) this.#watch(subscription, subscription.startWithLatest(gap));
+    else subscription.startAtHead(gap);
   }
 
   /**
@@ -192,7 +201,10 @@ export class Hub {
   #watch(subscription: Subscription, work: Promise<void>): void {
     work.catch((error: unknown) => {
       // Nothing is lost: the client comes back with the last id that it has.
-      this.#options.log(`The journal cannot be read for ${subscription.identity}.`, error);
+      this.#options.logOften(
+        'unreadable',
+        `The journal cannot be read for ${subscription.identity}. ${String(error)}`,
+      );
       subscription.stream.end();
     });
   }
@@ -203,11 +215,17 @@ export class Hub {
     if (subscription === undefined) return;
     this.#slow += 1;
     if (this.#options.slowClients === 'disconnect') {
-      this.#options.log(`${subscription.identity} does not read and is disconnected.`);
+      this.#options.logOften(
+        'slow client',
+        `${subscription.identity} does not read and is disconnected.`,
+      );
       stream.destroy();
       return;
     }
-    this.#options.log(`${subscription.identity} does not read; its cursor waits for it.`);
+    this.#options.logOften(
+      'slow client',
+      `${subscription.identity} does not read; its cursor waits for it.`,
+    );
     subscription.fallBehind(written);
     this.#watch(subscription, subscription.catchUp());
   }

@@ -27,9 +27,10 @@ export interface Gap {
 
 /**
  * Why updates are missing: the journal held them once (`trimmed`), or the id that the client gave is none of
- * this journal's (`unknown`), so that nobody can tell what is missing.
+ * this journal's (`unknown`), so that nobody can tell what is missing. Or this client gets none of before its
+ * stream was opened (`withheld`).
  */
-export type GapReason = 'trimmed' | 'unknown';
+export type GapReason = 'trimmed' | 'unknown' | 'withheld';
 
 /** What a subscription does with its stream. */
 export interface SubscriptionParts extends Sources {
@@ -83,15 +84,17 @@ export class Subscription {
    * Starts with what comes from now on; the stream is live when this returns. The client is sent where that is, as
    * an id without data, which dispatches nothing: should it be lost before its first update, it has an id to come
    * back with. It is the position, since an own id may be the secret of a private update.
+   *
+   * @param gap told first, of a client whose own cursor is not read on from.
    */
-  startAtHead(): void {
-    this.#sendHead();
+  startAtHead(gap?: Gap): void {
+    this.#sendHead(gap);
     this.#parts.join(this);
   }
 
   /** Starts with the newest held update of each topic, and goes on with what comes after this call. */
-  async startWithLatest(): Promise<void> {
-    this.#sendHead();
+  async startWithLatest(gap?: Gap): Promise<void> {
+    this.#sendHead(gap);
     await this.#pump(new LatestReader(this.#parts, this.selection));
     await this.catchUp();
   }
@@ -137,10 +140,11 @@ export class Subscription {
     }
   }
 
-  #sendHead(): void {
+  #sendHead(gap: Gap | undefined): void {
     const { position } = this.#parts.window.head;
     this.#lastEventId = position === BEGINNING ? 'earliest' : position;
     this.stream.send({ id: this.#lastEventId });
+    if (gap) this.stream.send({ event: 'gap', data: JSON.stringify({ ...gap, oldest: null }) });
   }
 
   async #sendGap({ lastEventID, reason }: Gap): Promise<void> {

@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto';
+import type { Context, Middleware, Next, ParameterizedContext } from 'koa';
+import type { Grants } from '../auth/grants.js';
+import type { Client } from '../limits/connections.js';
+import type { Limits } from '../limits/limits.js';
+import { LimitError } from '../limits/refusal.js';
+import type { SubscribeContext } from './subscribe.js';
+import { readToken } from './token.js';
+
+interface ClientState {
+  client: Client;
+}
+
+/** Finds out who asks: `ctx.ip`, for all that follows, the log among it. Stands above everything. */
+export function identifyClient({ connections }: Limits): Middleware<ClientState> {
+  return function identifyClient(ctx, next) {
+    const { socket } = ctx.req;
+    ctx.state.client = connections.clientOf(socket, ctx.headers);
+    ctx.request.ip = ctx.state.client.address;
+    // Whatever it is answered, it is one too many.
+    if (connections.refusalOf(socket) !== undefined) ctx.set('Connection', 'close');
+    return next();
+  };
+}
+
+/** Refuses requests beyond a limit that any request counts for. Stands below what answers errors. */
+export function limitRequests(limits: Limits): Middleware<ClientState> {
+  const { connections } = limits;
+  return limiting(limits, function limitRequests(ctx, next) {
+    const { client } = ctx.state;
+    const refusal = connections.refusalOf(ctx.req.socket);
+    if (refusal !== undefined) throw refusal;
+    limits.take('RATE_REQUESTS', client.key);
+    connections.holdRequest(ctx.req.socket, client, ctx.res);
+    return next();
+  });
+}
+
+/** Refuses new event streams beyond the rate of an address. Stands above `sse()`. */
+export function limitStreams(limits: Limits): Middleware<ClientState> {
+  return limiting(limits, function limitStreams(ctx, next) {
+    if (ctx.method === 'GET') limits.take('RATE_STREAMS', ctx.state.client.key);
+    return next();
+  });
+}
+
+/** Refuses event streams beyond those that the subject of a token may have. Stands below `sse()`. */
+export function limitSubjects(limits: Limits): Middleware<ClientState, SubscribeContext> {
+  return limiting(limits, function limitSubjects(ctx, next) {
+    const subject = ctx.subscriber.grants?.subject;
+    if (subject !== undefined) limits.connections.holdStream(subject, ctx.eventStream);
+    return next();
+  });
+}
+
+/** Refuses messages of the chat beyond the rate of an address. */
+export function limitChat(limits: Limits): Middleware<ClientState> {
+  return limiting(limits, function limitChat(ctx, next) {
+    limits.take('RATE_CHAT', ctx.state.client.key);
+    return next();
+  });
+}
+
+/**
+ * Refuses updates beyond the rate of a token. Stands below what has verified it, and above what reads the body.
+ *
+ * Publishing has a rate of its own, and is not limited by address: a back end may publish ten thousand updates
+ * a second, and many of them may stand behind one address.
+ */
+export function limitPublishes(limits: Limits): Middleware<ClientState & { grants: Grants }> {
+  return limiting(limits, function limitPublishes(ctx, next) {
+    limits.giveBack('RATE_REQUESTS', ctx.state.client.key);
+    if (!limits.hasRate('RATE_PUBLISHES')) return next();
+    const key = publisherKey(ctx, ctx.state.grants);
+    limits.take('RATE_PUBLISHES', key);
+    return next().then(() => {
+      // How many updates the body has held is known only now.
+      if (Array.isArray(ctx.body)) limits.charge('RATE_PUBLISHES', key, ctx.body.length - 1);
+    });
+  });
+}
+
+/** Tells the operator of the limits that the middleware itself finds exceeded. */
+function limiting<State extends ClientState, Extension>(
+  limits: Limits,
+  middleware: (ctx: ParameterizedContext<State, Extension>, next: Next) => Promise<unknown>,
+): Middleware<State, Extension> {
+  const limited: Middleware<State, Extension> = (ctx, next) => {
+    try {
+      return middleware(ctx, next);
+    } catch (error) {
+      if (error instanceof LimitError) limits.tell(ctx.ip, error);
+      throw error;
+    }
+  };
+  return Object.defineProperty(limited, 'name', { value: middleware.name });
+}
+
+/** Tokens of one subject share a rate. Of others the digest is kept: a token has up to 8,192 bytes, and is secret. */
+function publisherKey(ctx: ParameterizedContext, { subject }: Grants): string {
+  if (subject !== undefined) return `subject ${subject}`;
+  const text = readToken(ctx as Context)?.text ?? '';
+  return `token ${createHash('sha256').update(text).digest('base64')}`;
+}
