@@ -38,6 +38,7 @@ import {
   liftFileLimit,
   temporaryDirectory,
 } from './support/journal-process.js';
+import { testRetention } from './support/retention-contract.js';
 
 let directory: string;
 let path: string;
@@ -61,9 +62,11 @@ afterAll(async () => {
 const open = (rest: Partial<Retention & { sync: 'disk' | 'os' }> = {}): Promise<Journal> =>
   openLmdbJournal({ path, sync: 'disk', ...KEEP_ALL, ...rest });
 
-testContract((retention) =>
-  openLmdbJournal({ path: join(directory, `${++count}`), sync: 'os', ...retention }),
-);
+const openNew = (retention: Retention): Promise<Journal> =>
+  openLmdbJournal({ path: join(directory, `${++count}`), sync: 'os', ...retention });
+
+testContract(openNew);
+testRetention(openNew);
 
 describe('a restart', () => {
   test('keeps entries, ids, topics and what was trimmed', async () => {
@@ -144,6 +147,92 @@ describe('a restart', () => {
       'new 4',
     ]);
     await journal.close();
+  });
+
+  test('knows what each publisher holds, in updates and in bytes', async () => {
+    for (const limits of [{ maxUpdates: 20 }, { maxBytes: 20 * 1251 }]) {
+      path = join(directory, `${++count}`);
+      const ofAda = update('x'.repeat(1000), { publisher: 'ada' });
+      let journal = await open(limits);
+      await journal.append(Array.from({ length: 5 }, () => ({ ...ofAda, publisher: 'bob' })));
+      await journal.append(Array.from({ length: 15 }, () => ofAda));
+      for (let run = 0; run < 4; run++) {
+        await journal.close();
+        journal = await open(limits);
+        for (let n = 0; n < 10; n++) await journal.append([ofAda]);
+      }
+      const publishers = (await readAll(journal)).map(({ publisher }) => publisher);
+      expect(publishers.filter((name) => name === 'bob')).toHaveLength(5);
+      expect(publishers.filter((name) => name === 'ada')).toHaveLength(15);
+      await journal.close();
+    }
+  });
+
+  test('with a lower limit trims first of the publisher that has most', async () => {
+    let journal = await open();
+    for (const publisher of ['bob', 'ada']) {
+      const length = publisher === 'ada' ? 500 : 5;
+      await journal.append(Array.from({ length }, () => update('', { publisher })));
+    }
+    await journal.close();
+    journal = await open({ maxUpdates: 20 });
+    await until(async () => (await readAll(journal)).length <= 20);
+    const publishers = (await readAll(journal)).map(({ publisher }) => publisher);
+    expect(publishers.filter((name) => name === 'bob')).toHaveLength(5);
+    await journal.close();
+  });
+
+  test('knows the transient updates, and what was trimmed of them', async () => {
+    let journal = await open({ maxUpdates: 5, maxTransient: 3 });
+    const [first] = await journal.append(Array.from({ length: 5 }, (_, n) => update(`${n}`)));
+    for (let run = 0; run < 3; run++) {
+      for (let n = 0; n < 5; n++) await journal.append([update(`${n}`, { transient: true })]);
+      await journal.close();
+      journal = await open({ maxUpdates: 5, maxTransient: 3 });
+    }
+    expect(dataOf(await readAll(journal))).toEqual(['0', '1', '2', '3', '4', '2', '3', '4']);
+    expect(await journal.read({ ...NO_LIMIT, after: first?.position })).toMatchObject({
+      trimmed: false,
+      trimmedTransient: true,
+    });
+    await journal.close();
+  });
+
+  test('keeps own ids in their scopes', async () => {
+    let journal = await open();
+    const inScope = (scope: string, data: string) => update(data, { id: 'x', scope });
+    const [a] = await journal.append([inScope('a', 'one')]);
+    const [b] = await journal.append([inScope('b', 'two')]);
+    await journal.close();
+    journal = await open();
+    expect(await journal.append([inScope('b', 'two'), inScope('a', 'one')])).toEqual([b, a]);
+    await expect(journal.append([inScope('b', 'one')])).rejects.toThrow(/"x"/);
+    await journal.close();
+  });
+
+  test('does not mistake ages after a clock that was ahead, or behind, before it', async () => {
+    const start = Date.now();
+    const day = 86_400_000;
+    for (const wrong of [day, -day]) {
+      path = join(directory, `${++count}`);
+      const now = jest.spyOn(Date, 'now').mockReturnValue(start);
+      let journal = await open({ maxAgeMs: 3_600_000 });
+      await journal.append([update('first')]);
+      const restartAt = async (ms: number, data: string): Promise<string[]> => {
+        await journal.close();
+        now.mockReturnValue(start + ms);
+        journal = await open({ maxAgeMs: 3_600_000 });
+        await journal.append([update(data)]);
+        return dataOf(await readAll(journal));
+      };
+      // A leap ahead cannot be told from a day without power; one back is.
+      const first = wrong > 0 ? [] : ['first'];
+      expect(await restartAt(wrong, 'wrong')).toEqual([...first, 'wrong']);
+      expect(await restartAt(60_000, 'right')).toEqual([...first, 'wrong', 'right']);
+      expect(await restartAt(3_700_000, 'late')).toEqual(['late']);
+      await journal.close();
+      now.mockRestore();
+    }
   });
 
   test('does not look at the entries: with many it is far quicker than to read them', async () => {
@@ -452,6 +541,70 @@ describe('is not opened, and says why', () => {
     const journal = await open();
     await journal.append([update('a')]);
     await journal.close();
+  });
+});
+
+describe('a journal of format 1', () => {
+  /** As the code of that format made it: own ids with one place each, no ledger, nothing of publishers. */
+  const makeOld = async (newest: number): Promise<void> => {
+    const root = openLmdb({ path, noSubdir: false });
+    const byText = { keyEncoding: 'binary', encoding: 'ordered-binary' } as const;
+    const entries = root.openDB({ name: 'entries' });
+    const topics = root.openDB({ name: 'topics', dupSort: true, ...byText });
+    const ids = root.openDB({ name: 'ids', ...byText });
+    const place = (n: number) => [1_700_000_000_000, n];
+    await root.batch(() => {
+      for (let n = 3; n <= newest; n++) {
+        const ownId = n % 2 ? `id ${n}` : null;
+        const stamp = n === 4 ? Date.now() + 86_400_000 : Date.now() - 1000;
+        entries.put(place(n), [stamp, ['t', `t${n % 10}`], `${n}`, n % 3 === 0, null, 5, ownId]);
+        for (const topic of ['t', `t${n % 10}`]) topics.put(Buffer.from(topic), place(n));
+        if (ownId) ids.put(Buffer.from(ownId), place(n));
+      }
+    });
+    await root.openDB({ name: 'epochs' }).put(1_700_000_000_000, true);
+    const facts = root.openDB({ name: 'koa-sse-hub' });
+    await facts.put('format', 'koa-sse-hub journal 1');
+    await facts.put('trimmed', { id: 'id 2', position: '1700000000000-2' });
+    await root.close();
+  };
+  const position = (n: number): string => `1700000000000-${n}`;
+
+  test('is upgraded when it is opened, with all that it holds', async () => {
+    await makeOld(2502);
+    for (let n = 0; n < 2; n++) {
+      const journal = await open();
+      const held = await readAll(journal, { topics: ['t'] });
+      expect(held).toEqual(await readAll(journal));
+      expect(dataOf(held)).toEqual(Array.from({ length: 2500 }, (_, n) => `${n + 3}`));
+      expect(held[2]).toEqual({
+        ...update('5', { topics: ['t', 't5'], id: 'id 5', retry: 5 }),
+        position: position(5),
+      });
+      expect(await journal.locate('id 5')).toEqual({ found: true, position: position(5) });
+      const again = update('5', { topics: ['t', 't5'], id: 'id 5', retry: 5 });
+      expect(await journal.append([again])).toEqual([{ id: 'id 5', position: position(5) }]);
+      expect(await journal.locate(position(2))).toEqual({ found: true, position: position(2) });
+      expect(await journal.locate(position(1))).toEqual({ found: false, reason: 'trimmed' });
+      expect((await journal.read({ ...NO_LIMIT, after: position(1) })).trimmed).toBe(true);
+      await journal.close();
+    }
+  });
+
+  test('counts its updates, of which a clock that was ahead holds up none', async () => {
+    await makeOld(22);
+    const start = Date.now();
+    let journal = await open({ maxUpdates: 21 });
+    await journal.append([update('new', { publisher: 'ada' })]);
+    await journal.append([update('new', { publisher: 'ada' })]);
+    expect(dataOf(await readAll(journal)).slice(0, 2)).toEqual(['4', '5']);
+    await journal.close();
+    const now = jest.spyOn(Date, 'now').mockReturnValue(start + 3_600_000);
+    journal = await open({ maxAgeMs: 60_000 });
+    await journal.append([update('young')]);
+    expect(dataOf(await readAll(journal))).toEqual(['young']);
+    await journal.close();
+    now.mockRestore();
   });
 });
 
