@@ -28,6 +28,7 @@ export interface LedgerState {
   readonly transient: Holding;
   readonly trimmed?: LastTrimmed | undefined;
   readonly trimmedTransient?: Position | undefined;
+  /** Undefined before the first commit. */
   readonly clock?: ClockState | undefined;
 }
 
@@ -62,7 +63,7 @@ export interface KeyedEntry {
 
 /** What a commit does to the ledger. */
 export interface LedgerChange {
-  readonly state: LedgerState;
+  readonly state: CommittedState;
   /** The entries to trim. */
   readonly outdated: readonly KeyedEntry[];
   /** There is more to trim than one commit does. */
@@ -87,11 +88,24 @@ interface Run {
   readonly last: number;
 }
 
+/** More are looked up in the database. Each takes some 200 bytes. */
+const MAX_KNOWN_OWNERS = 10_000;
+
 const EMPTY: LedgerState = { lasting: NOTHING, transient: NOTHING };
 
 /** The state that a snapshot of the database has. */
 export function ledgerState({ ledger }: Pick<LedgerDatabases, 'ledger'>): LedgerState {
-  return (ledger.get(['state']) as LedgerState | undefined) ?? EMPTY;
+  const stored = ledger.get(['state']) as StoredState | undefined;
+  if (stored === undefined) return EMPTY;
+  const [count, bytes, transientCount, transientBytes, trimmed, trimmedTransient, clock] = stored;
+  const [time, wall, highWall, highTime] = clock;
+  return {
+    lasting: { count, bytes },
+    transient: { count: transientCount, bytes: transientBytes },
+    trimmed: trimmed ?? undefined,
+    trimmedTransient: trimmedTransient ?? undefined,
+    clock: { time, wall, highWall, highTime },
+  };
 }
 
 /**
@@ -103,6 +117,8 @@ export class Ledger {
   readonly #retention: Retention;
   readonly #shares: Shares;
   #state: LedgerState;
+  /** What the owners of the last commits hold, so that most commits need not look it up. */
+  readonly #known = new Map<string, Holding>();
   /** Nothing before it is held that is not transient. */
   #lastingFrom: Place | undefined;
 
@@ -124,7 +140,7 @@ export class Ledger {
    * @param step - at most so many are trimmed beyond those that make up for the added.
    */
   prepare(added: readonly Entry[], clock: ClockState, step: number): LedgerChange {
-    const draft = new Draft(this.#databases, this.#shares, this.#state);
+    const draft = new Draft(this.#databases, this.#shares, this.#state, this.#known);
     draft.add(added);
     // Each of those trimmed has at least MIN_UPDATE_BYTES: a flood of large updates does not outrun this.
     const addedBytes = minus(draft.lasting, this.#state.lasting).bytes;
@@ -161,7 +177,7 @@ export class Ledger {
   /** Puts a change, in the transaction of its entries. Does not throw. */
   write({ state, owners, runs, endedRuns }: LedgerChange): void {
     const { ledger } = this.#databases;
-    ledger.put(['state'], state);
+    ledger.put(['state'], toStoredState(state));
     for (const [owner, { before, after }] of owners) {
       if (after.count > 0) ledger.put(['holds', owner], after);
       else ledger.remove(['holds', owner]);
@@ -178,8 +194,10 @@ export class Ledger {
       ledger.put(['run', owner, epoch, last], first);
   }
 
-  settle({ state }: LedgerChange): void {
+  settle({ state, owners }: LedgerChange): void {
     this.#state = state;
+    if (this.#known.size + owners.size > MAX_KNOWN_OWNERS) this.#known.clear();
+    for (const [owner, { after }] of owners) this.#known.set(owner, after);
   }
 
   /** The change did not happen. */
@@ -187,6 +205,7 @@ export class Ledger {
     for (const [owner, { before }] of owners) {
       if (owner !== TRANSIENT) this.#shares.note(owner, before);
     }
+    this.#known.clear();
     this.#lastingFrom = undefined;
   }
 
@@ -207,6 +226,34 @@ export class Ledger {
   }
 }
 
+/** What a commit leaves. */
+type CommittedState = LedgerState & { readonly clock: ClockState };
+
+/** Without the names of its parts, since it is written with each commit. */
+type StoredState = [
+  count: number,
+  bytes: number,
+  transientCount: number,
+  transientBytes: number,
+  trimmed: LastTrimmed | null,
+  trimmedTransient: Position | null,
+  clock: [time: number, wall: number, highWall: number, highTime: number],
+];
+
+export function toStoredState(state: CommittedState): StoredState {
+  const { lasting, transient, trimmed = null, trimmedTransient = null, clock } = state;
+  const { time, wall, highWall, highTime } = clock;
+  return [
+    lasting.count,
+    lasting.bytes,
+    transient.count,
+    transient.bytes,
+    trimmed,
+    trimmedTransient,
+    [time, wall, highWall, highTime],
+  ];
+}
+
 /** A change in the making. */
 class Draft {
   lasting: Holding;
@@ -217,11 +264,18 @@ class Draft {
   readonly #databases: LedgerDatabases;
   readonly #shares: Shares;
   readonly #before: LedgerState;
+  readonly #known: ReadonlyMap<string, Holding>;
   #trimmed: LastTrimmed | undefined;
   #trimmedTransient: Position | undefined;
   readonly #oldestOf = new Map<string, Generator<KeyedEntry>>();
 
-  constructor(databases: LedgerDatabases, shares: Shares, state: LedgerState) {
+  constructor(
+    databases: LedgerDatabases,
+    shares: Shares,
+    state: LedgerState,
+    known: ReadonlyMap<string, Holding>,
+  ) {
+    this.#known = known;
     this.#databases = databases;
     this.#shares = shares;
     this.#before = state;
@@ -284,7 +338,7 @@ class Draft {
     return reached;
   }
 
-  toState(clock: ClockState): LedgerState {
+  toState(clock: ClockState): CommittedState {
     const { lasting, transient } = this;
     const [trimmed, trimmedTransient] = [this.#trimmed, this.#trimmedTransient];
     return { lasting, transient, trimmed, trimmedTransient, clock };
@@ -323,7 +377,9 @@ class Draft {
     let change = this.owners.get(owner);
     if (change === undefined) {
       const before =
-        owner === TRANSIENT ? this.#before.transient : holdingOf(this.#databases.ledger, owner);
+        owner === TRANSIENT
+          ? this.#before.transient
+          : (this.#known.get(owner) ?? holdingOf(this.#databases.ledger, owner));
       change = { before, after: before, trimmedThrough: undefined };
       this.owners.set(owner, change);
     }

@@ -2,7 +2,7 @@ import type { Database, RootDatabase } from 'lmdb';
 import type { EntryRef, Position } from './journal.js';
 import { type Place, type StoredEntry, stampOf, toEntry } from './lmdb-entry.js';
 import type { Databases } from './lmdb-files.js';
-import { Ledger } from './lmdb-ledger.js';
+import { Ledger, toStoredState } from './lmdb-ledger.js';
 
 /** The format in which own ids had one place each, and nothing was summed up. */
 export const FORMAT_1 = 'koa-sse-hub journal 1';
@@ -46,11 +46,10 @@ export function upgrade(root: RootDatabase, databases: Databases, format: string
       }
     }
     const trimmed = facts.get('trimmed') as EntryRef | undefined;
-    databases.ledger.put(['state'], {
-      ...sums.state,
-      clock,
-      trimmed: trimmed && withoutOwnId(trimmed),
-    });
+    databases.ledger.put(
+      ['state'],
+      toStoredState({ ...sums.state, clock, trimmed: trimmed && withoutOwnId(trimmed) }),
+    );
     facts.remove('trimmed');
     oldIds.clearSync();
     facts.put('format', format);

@@ -268,7 +268,7 @@ class LmdbJournal implements Journal {
   /** Writes one transaction, and resolves when it is durable as configured. */
   async #write(added: readonly Entry[], change: LedgerChange, isPinged: boolean) {
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
-    const appendedAt = this.#clock.now();
+    const appendedAt = change.state.clock.time;
     const written = root.batch(() => {
       // Nothing in here may throw: what had been put until then would be committed.
       for (const entry of added) {
