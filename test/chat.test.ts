@@ -283,30 +283,33 @@ describe('the journal of the chat', () => {
     cleanUps.push(() => rmSync(directory, { recursive: true }), killPrograms);
   });
 
-  test('keeps all that was acknowledged when the process is killed in the middle of posts', async () => {
-    const acknowledged: string[] = [];
-    for (let round = 0; round < 3; round += 1) {
-      const service = await start();
-      let running = true;
-      const posters = Array.from({ length: 4 }, async (_, poster) => {
-        for (let n = 0; running; n += 1) {
-          const message = `${round}/${poster}/${n}`;
-          const answer = await post(service, 'ada', message).catch(() => undefined);
-          if (answer?.status === 200) acknowledged.push(message);
-          if (acknowledged.length >= 25 * (round + 1)) {
-            running = false;
-            void service.kill('SIGKILL');
+  test.each(['SIGKILL', 'SIGTERM'] as const)(
+    'keeps all that was acknowledged before a %s in the middle of posts',
+    async (signal) => {
+      const acknowledged: string[] = [];
+      for (let round = 0; round < 3; round += 1) {
+        const service = await start();
+        let running = true;
+        const posters = Array.from({ length: 4 }, async (_, poster) => {
+          for (let n = 0; running; n += 1) {
+            const message = `${round}/${poster}/${n}`;
+            const answer = await post(service, 'ada', message).catch(() => undefined);
+            if (answer?.status === 200) acknowledged.push(message);
+            if (running && acknowledged.length >= 25 * (round + 1)) {
+              running = false;
+              void service.kill(signal);
+            }
           }
-        }
-      });
-      await Promise.all(posters);
-      await service.exited;
-    }
-    const list = await nextList(await read(await start()));
-    const held = list.map(({ message }) => message);
-    expect(held).toEqual(expect.arrayContaining(acknowledged));
-    expect(new Set(held).size).toBe(held.length);
-  });
+        });
+        await Promise.all(posters);
+        await service.exited;
+      }
+      const list = await nextList(await read(await start()));
+      const held = list.map(({ message }) => message);
+      expect(held).toEqual(expect.arrayContaining(acknowledged));
+      expect(new Set(held).size).toBe(held.length);
+    },
+  );
 
   test('is a directory of its own, small whatever is posted', async () => {
     const service = await start({ JOURNAL_SYNC: 'os' });
