@@ -6,6 +6,8 @@ import { countTokens } from './topic-text.js';
 export interface Template {
   readonly literals: readonly Literal[];
   readonly expressions: readonly Expression[];
+  /** How many tokens the literals between the first and the last have at least. */
+  readonly between: number;
 }
 
 /** The texts that a literal may have in a topic: as it was written, and as an expansion encodes it. */
@@ -39,11 +41,14 @@ export interface Variable {
 export function parseTemplate(text: string): Template | undefined {
   const parts = text.split(/(\{[^{}]*\})/);
   if (parts.length === 1) return undefined;
-  const literals = parts.filter((_, index) => index % 2 === 0);
+  const texts = parts.filter((_, index) => index % 2 === 0);
   const expressions = parts.filter((_, index) => index % 2 === 1).map(parseExpression);
-  if (!literals.every((literal) => LITERAL.test(literal))) return undefined;
+  if (!texts.every((literal) => LITERAL.test(literal))) return undefined;
   if (!expressions.every((expression) => expression !== undefined)) return undefined;
-  return { literals: literals.map(spellings), expressions };
+  const literals = texts.map(spellings);
+  const shortest = literals.map((literal) => Math.min(...literal.map(({ length }) => length)));
+  const between = shortest.slice(1, -1).reduce((sum, length) => sum + length, 0);
+  return { literals, expressions, between };
 }
 
 // RFC 6570, section 1.5.
@@ -59,8 +64,9 @@ interface Operator {
   readonly characters: string;
   /** What a list may: a comma separates its items. */
   readonly listCharacters: string;
-  /** What exploded values may: items, or `name=value` pairs, with separators between them. */
-  readonly explodedCharacters: string;
+  /** A variable without name and prefix, as most are, and an exploded one: shared by all templates. */
+  readonly unnamed: Variable;
+  readonly exploded: Variable;
 }
 
 // RFC 6570, appendix A. `=,!@|` are reserved for operators to come: a template with one of them is invalid.
@@ -77,8 +83,16 @@ const OPERATORS = new Map<string | undefined, Operator>([
 
 function operator(first: string, separator: string, named: boolean, characters: string): Operator {
   const listCharacters = `${characters},`;
-  const explodedCharacters = `${characters}=${separator}`;
-  return { first, separator, named, characters, listCharacters, explodedCharacters };
+  return {
+    first,
+    separator,
+    named,
+    characters,
+    listCharacters,
+    unnamed: ofAnyLength('', undefined, listCharacters),
+    // Items, or `name=value` pairs, with separators between them: the names are told by the values alone.
+    exploded: ofAnyLength('', undefined, `${characters}=${separator}`),
+  };
 }
 
 // Section 2.1, with the apostrophe that an erratum allows: no spaces, controls, braces or stray percent signs.
@@ -87,7 +101,10 @@ const LITERAL = /^(?:[!#$&-;=?-[\]_a-z~]|%[\dA-Fa-f]{2}|[\u{a0}-\u{d7ff}\u{e000}
 const EXPRESSION = /^\{([+#./;?&]?)([^{}]*)\}$/;
 const VARIABLE = /^((?:\w|%[\dA-Fa-f]{2})(?:\.?(?:\w|%[\dA-Fa-f]{2}))*)(?::([1-9]\d{0,3})|(\*))?$/;
 
+const NOTHING: Literal = [{ text: '', length: 0 }];
+
 function spellings(literal: string): Literal {
+  if (literal === '') return NOTHING;
   // Section 3.1: "…if not allowed, copied to the result as the sequence of pct-encoded triplets…"
   const encoded = literal.replace(/[^\x21-\x7e]+/gu, encodeURIComponent);
   const texts = encoded === literal ? [literal] : [literal, encoded];
@@ -106,30 +123,28 @@ function parseExpression(text: string): Expression | undefined {
 
 function parseVariable(
   text: string,
-  { first, named, characters, listCharacters, explodedCharacters }: Operator,
+  { first, named, characters, listCharacters, unnamed, exploded }: Operator,
   alike: Map<string, Variable>,
 ): Variable | undefined {
   const [, name, prefix, explode] = VARIABLE.exec(text) ?? [];
   if (name === undefined) return undefined;
-  const key = (named ? text : text.slice(name.length)) || '=';
+  if (explode !== undefined) return exploded;
+  if (!named && prefix === undefined) return unnamed;
+  const key = named ? text : text.slice(name.length);
   let variable = alike.get(key);
   if (variable === undefined) {
-    // Exploded values come under names that only they tell.
-    if (explode !== undefined) variable = ofAny('', undefined, explodedCharacters);
-    else {
-      const label = named ? `${name}=` : '';
-      const ifEmpty = first === ';' ? name : undefined;
-      // Only a string has a prefix; without one the value may be a list.
-      variable =
-        prefix === undefined
-          ? ofAny(label, ifEmpty, listCharacters)
-          : { label, ifEmpty, characters, maxCharacters: Number(prefix) };
-    }
+    const label = named ? `${name}=` : '';
+    const ifEmpty = first === ';' ? name : undefined;
+    // Only a string has a prefix; without one the value may be a list.
+    variable =
+      prefix === undefined
+        ? ofAnyLength(label, ifEmpty, listCharacters)
+        : { label, ifEmpty, characters, maxCharacters: Number(prefix) };
     alike.set(key, variable);
   }
   return variable;
 }
 
-function ofAny(label: string, ifEmpty: string | undefined, characters: string): Variable {
+function ofAnyLength(label: string, ifEmpty: string | undefined, characters: string): Variable {
   return { label, ifEmpty, characters, maxCharacters: Number.POSITIVE_INFINITY };
 }
