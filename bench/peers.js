@@ -3,7 +3,8 @@
  *
  * Every server is a process of its own on one core, started anew for every round. All speak HTTP/1.1 and are
  * published to over HTTP. koa-sse-hub is the built service with its default settings, a token on every publish
- * and the form that other clients of its protocol send; only where it listens and where its journal is are set.
+ * and the form that other clients of its protocol send; only where it listens, where its journal is
+ * and how many may connect are set.
  */
 import { spawn } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
@@ -98,6 +99,8 @@ export async function start(peer, { cpuProfile } = {}) {
       HOST: '127.0.0.1',
       PORT: '0',
       JWT_KEY: jwtKey,
+      // The default is as many as are measured; who measures is connected too.
+      MAX_CONNECTIONS: '12000',
       JOURNAL: peer.journal?.(join(directory, 'journal')) ?? '',
     },
   });

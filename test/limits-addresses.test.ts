@@ -1,6 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { canonicalAddress, limitKey, Networks } from '../src/limits/addresses.js';
-import { ClientAddresses, MAX_PROXIES, parseTrustProxy } from '../src/limits/client-address.js';
+import {
+  ClientAddresses,
+  MAX_PROXIES,
+  parseTrustProxy,
+  socketAddress,
+} from '../src/limits/client-address.js';
 
 const PROXY = '10.0.0.1';
 
@@ -124,6 +129,14 @@ describe('networks', () => {
     const networks = new Networks([network]);
     expect(inside.filter((address) => !networks.has(address))).toEqual([]);
     expect(outside.filter((address) => networks.has(address))).toEqual([]);
+  });
+
+  test.each([
+    ['::ffff:203.0.113.7', '203.0.113.7'],
+    ['fe80::1%eth0', 'fe80::1'],
+    [undefined, ''],
+  ])('a socket from %s is one from %j', (remoteAddress, address) => {
+    expect(socketAddress({ remoteAddress })).toBe(address);
   });
 
   test.each([

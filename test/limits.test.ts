@@ -39,8 +39,9 @@ async function start(env: Record<string, string>): Promise<Service> {
 }
 
 /** A connection that has been accepted, and sends no more than this. */
-async function open({ url }: Service, bytes = ''): Promise<Socket> {
-  const socket = connectSocket(Number(new URL(url).port), '127.0.0.1');
+async function open({ url }: Service, bytes = '', localAddress = '127.0.0.1'): Promise<Socket> {
+  const port = Number(new URL(url).port);
+  const socket = connectSocket({ port, host: '127.0.0.1', localAddress });
   socket.on('error', () => undefined);
   sockets.push(socket);
   await once(socket, 'connect');
@@ -152,6 +153,17 @@ describe('MAX_CONNECTIONS_PER_ADDRESS', () => {
     expect(answer).toMatch(/^HTTP\/1.1 429 /);
     expect(answer).toMatch(/\r\nRetry-After: \d+\r\n/);
     expect(answer).toMatch(/\r\nConnection: close\r\n/);
+  });
+
+  test('closes what is far beyond it at once, and goes on serving other addresses', async () => {
+    const service = await start({ ...DIRECT, MAX_CONNECTIONS_PER_ADDRESS: '1' });
+    const idle = await Promise.all(Array.from({ length: 200 }, () => open(service)));
+    await eventually(async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(idle.filter((socket) => !socket.closed).length).toBeLessThanOrEqual(1 + 64);
+    });
+    const request = HEAD.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n');
+    expect(await readAll(await open(service, request, '127.0.0.2'))).toMatch(/^HTTP\/1.1 200 /);
   });
 
   test('does not believe X-Forwarded-For of who is no proxy', async () => {

@@ -38,9 +38,14 @@ interface Peer {
   readonly client: Client;
   /** What its requests are answered, if it is one too many. */
   readonly refusal: LimitError | undefined;
-  /** Keys of the requests under way that a proxy has passed on here, each as often as it was counted. */
-  readonly held: string[];
+  /** Of a trusted proxy, the keys of its requests under way, each as often as it was counted. */
+  readonly held: string[] | undefined;
 }
+
+/** Kept on the socket itself: a WeakMap of ten thousand is work for every garbage collection. */
+const PEER = Symbol('peer');
+
+type WatchedSocket = Socket & { [PEER]?: Peer };
 
 /**
  * Counts connections: all together, by client address and by token subject.
@@ -53,7 +58,7 @@ export class Connections {
   readonly #addresses: ClientAddresses;
   /** As long as nobody has said which proxies there are: a local address may be one, and stand for everybody. */
   readonly #exempt: Networks | undefined;
-  readonly #peers = new WeakMap<Socket, Peer>();
+  #lastDirect: Client | undefined;
   readonly #perAddress = new Tally();
   readonly #perSubject = new Tally();
   readonly #log: SummedLog;
@@ -80,9 +85,9 @@ export class Connections {
       );
     });
     // Before the listener that reads requests from it.
-    server.prependListener('connection', (socket) => {
+    server.prependListener('connection', (socket: WatchedSocket) => {
       const peer = this.#accept(socket);
-      this.#peers.set(socket, peer);
+      socket[PEER] = peer;
       if (peer.refusal === undefined) return;
       const timer = setTimeout(() => socket.destroy(), SURPLUS_MS).unref();
       socket.once('close', () => clearTimeout(timer));
@@ -90,8 +95,9 @@ export class Connections {
   }
 
   /** @param socket on which the request with these headers came. */
-  clientOf(socket: Socket, headers: IncomingHttpHeaders): Client {
-    const direct = this.#peers.get(socket)?.client ?? this.#directClient(socketAddress(socket));
+  clientOf(socket: WatchedSocket, headers: IncomingHttpHeaders): Client {
+    const direct = socket[PEER]?.client ?? this.#directClient(socketAddress(socket));
+    if (this.#exempt !== undefined) return direct; // There are no proxies.
     const { address, unnamed } = this.#addresses.of(direct.address, headers);
     if (unnamed === undefined && address === direct.address) return direct;
     if (unnamed === undefined) return { address, key: limitKey(address) };
@@ -106,8 +112,8 @@ export class Connections {
   }
 
   /** Why requests of this connection are refused, if they are. */
-  refusalOf(socket: Socket): LimitError | undefined {
-    return this.#peers.get(socket)?.refusal;
+  refusalOf(socket: WatchedSocket): LimitError | undefined {
+    return socket[PEER]?.refusal;
   }
 
   /**
@@ -116,18 +122,17 @@ export class Connections {
    *
    * @throws {LimitError} if its client has as many as it may have.
    */
-  holdRequest(socket: Socket, { key }: Client, answer: ServerResponse): void {
+  holdRequest(socket: WatchedSocket, { key }: Client, answer: ServerResponse): void {
     const { maxPerAddress } = this.#limits;
-    const peer = this.#peers.get(socket);
-    if (maxPerAddress === 0 || key === undefined || peer === undefined) return;
-    if (!this.#addresses.isProxy(peer.client.address) || socket.destroyed) return;
+    const held = socket[PEER]?.held;
+    if (maxPerAddress === 0 || key === undefined || held === undefined || socket.destroyed) return;
     if (this.#perAddress.of(key) >= maxPerAddress) throw this.#tooManyOf(key);
     this.#perAddress.add(key);
-    peer.held.push(key);
+    held.push(key);
     answer.once('close', () => {
-      const at = peer.held.indexOf(key);
+      const at = held.indexOf(key);
       if (at === -1) return; // Its connection has closed before.
-      peer.held.splice(at, 1);
+      held.splice(at, 1);
       this.#perAddress.remove(key);
     });
   }
@@ -164,15 +169,15 @@ export class Connections {
   #accept(socket: Socket): Peer {
     const { maxPerAddress } = this.#limits;
     const client = this.#directClient(socketAddress(socket));
-    const isCounted = maxPerAddress > 0 && !this.#addresses.isProxy(client.address);
-    const key = isCounted ? client.key : undefined;
+    const isProxy = this.#addresses.isProxy(client.address);
+    const key = maxPerAddress > 0 && !isProxy ? client.key : undefined;
     const count = key === undefined ? 0 : this.#perAddress.add(key);
-    const held: string[] = [];
+    const held: string[] | undefined = isProxy ? [] : undefined;
     this.#open += 1;
     socket.once('close', () => {
       this.#open -= 1;
       if (key !== undefined) this.#perAddress.remove(key);
-      for (const request of held.splice(0)) this.#perAddress.remove(request);
+      for (const request of held?.splice(0) ?? []) this.#perAddress.remove(request);
     });
     if (count > maxPerAddress + SURPLUS_PER_ADDRESS) {
       this.#log.add(
@@ -214,8 +219,11 @@ export class Connections {
     );
   }
 
+  /** Connections often come from one address in a row, and looking it up among networks takes some microseconds. */
   #directClient(address: string): Client {
+    if (this.#lastDirect?.address === address) return this.#lastDirect;
     const isExempt = this.#exempt !== undefined && (address === '' || this.#exempt.has(address));
-    return { address, key: isExempt ? undefined : limitKey(address) };
+    this.#lastDirect = { address, key: isExempt ? undefined : limitKey(address) };
+    return this.#lastDirect;
   }
 }
