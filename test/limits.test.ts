@@ -189,6 +189,16 @@ describe('MAX_CONNECTIONS_PER_ADDRESS', () => {
     expect(other.response.statusCode).toBe(200);
   });
 
+  test('counts a request behind a proxy until it is answered, on a connection that stays open', async () => {
+    const service = await start({ ...BEHIND_PROXY, MAX_CONNECTIONS_PER_ADDRESS: '3' });
+    const head = HEAD.replace('Host', 'X-Forwarded-For: 203.0.113.7\r\nHost');
+    const proxy = (await open(service)).setEncoding('latin1');
+    for (let i = 0; i < 10; i++) {
+      proxy.write(head);
+      expect((await once(proxy, 'data'))[0]).toMatch(/^HTTP\/1.1 200 /);
+    }
+  });
+
   test('takes the addresses of a /64 for one client', async () => {
     const service = await start({ ...BEHIND_PROXY, MAX_CONNECTIONS_PER_ADDRESS: '1' });
     await stream(service, '/stream', from('2001:db8::1'));
