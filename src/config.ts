@@ -51,6 +51,9 @@ const schema = z.object({
   JWT_ALGORITHMS: z.string().optional(),
   /** Whether clients without a token may subscribe, to public updates; or what they go without. */
   ANONYMOUS: z.string().default('true').transform(parseAnonymous),
+  /** The `iss` that tokens must have, and a list of which their `aud` must have one. */
+  JWT_ISSUER: z.string().optional(),
+  JWT_AUDIENCE: z.string().optional(),
   /** Whether active subscriptions are published and can be read. */
   SUBSCRIPTIONS: flag().default(false),
   /** Which of the built-in feeds are served: a list of their names, or `none`. */

@@ -32,8 +32,8 @@ export interface Service {
 export async function startService(config: Config): Promise<Service> {
   const isProduction = config.NODE_ENV === 'production';
   const configured = readKeys(config, { warn: log, maxAgeMs: config.JWKS_MAX_AGE });
-  const trial = configured || isProduction ? undefined : await createDevelopmentKey();
-  const keys = trial ? readKeys(trial) : configured;
+  const trial = configured || isProduction ? undefined : await createDevelopmentKey(config);
+  const keys = trial ? readKeys({ ...config, ...trial, JWT_ALGORITHMS: undefined }) : configured;
   const journal = await openJournal(config.JOURNAL, {
     sync: config.JOURNAL_SYNC,
     maxUpdates: config.JOURNAL_MAX_UPDATES,

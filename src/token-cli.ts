@@ -4,10 +4,11 @@
  *     npm run token -- --publish '*' --subscribe 'https://example.com/books/{id}' --ttl 1h
  *
  * The key is the service's own, from the same environment; with a public key there, --key= gives the private one.
+ * JWT_ISSUER and the first of JWT_AUDIENCE become its iss and aud.
  */
 import { parseArgs } from 'node:util';
 import { readSigningKey } from './auth/keys.js';
-import { signToken, type TokenContent } from './auth/sign.js';
+import { claimsFor, signToken, type TokenContent } from './auth/sign.js';
 import { parseDuration } from './duration.js';
 import { withSecretFiles } from './secret-files.js';
 import { compileSelector } from './topics/selector.js';
@@ -55,6 +56,10 @@ async function run(args: string[], env: Environment): Promise<string> {
     subscribe,
     payload: values.payload === undefined ? undefined : parsePayload(values.payload),
     ttlSeconds: parseTtl(values.ttl),
+    ...claimsFor({
+      JWT_ISSUER: env.JWT_ISSUER || undefined,
+      JWT_AUDIENCE: env.JWT_AUDIENCE || undefined,
+    }),
   };
   const [name, key] =
     values.key === undefined ? keyFor(content, withSecretFiles(env)) : ['--key', values.key];

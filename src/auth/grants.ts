@@ -37,6 +37,7 @@ export class TokenError extends Error {
 
 const MAX_TOKEN_BYTES = 8 * 1_024;
 const MAX_GRANT_SELECTORS = 100;
+const MAX_PAYLOAD_DEPTH = 64;
 
 /**
  * How far a signer's clock may be ahead of ours: a token that was signed a moment ago must not be "not yet
@@ -55,6 +56,7 @@ export async function verifyToken(token: string, key: TokenKey): Promise<Grants>
   if (token.length > MAX_TOKEN_BYTES) {
     throw new TokenError(`The token is longer than the ${MAX_TOKEN_BYTES} bytes allowed.`);
   }
+  if (!isCompact(token)) throw new TokenError(MALFORMED);
   const { payload, onKeyWithdrawn } = await verifySignature(token, key).catch((error) => {
     throw error instanceof KeysUnavailableError ? error : new TokenError(describe(error, key));
   });
@@ -65,10 +67,33 @@ export async function verifyToken(token: string, key: TokenKey): Promise<Grants>
   return { ...claims, onKeyWithdrawn };
 }
 
+/**
+ * RFC 7515, section 2: Base64url "with all trailing '=' characters omitted […] and without the inclusion of any line
+ * breaks, whitespace, or other additional characters". Decoders take more than that: then a token would have any
+ * number of other forms, and each would be remembered.
+ */
+function isCompact(token: string): boolean {
+  const signature = /^[\w-]+\.[\w-]+\.([\w-]*)$/.exec(token)?.[1];
+  return (
+    signature !== undefined &&
+    Buffer.from(signature, 'base64url').toString('base64url') === signature
+  );
+}
+
+const MALFORMED = 'The token is not a well-formed JSON Web Token.';
+
 type Verified = Pick<Grants, 'onKeyWithdrawn'> & { readonly payload: JWTPayload };
 
-async function verifySignature(token: string, { key, algorithms }: TokenKey): Promise<Verified> {
-  const options = { algorithms: [...algorithms], clockTolerance: CLOCK_TOLERANCE_SECONDS };
+async function verifySignature(
+  token: string,
+  { key, algorithms, issuer, audience }: TokenKey,
+): Promise<Verified> {
+  const options: JWTVerifyOptions = {
+    algorithms: [...algorithms],
+    clockTolerance: CLOCK_TOLERANCE_SECONDS,
+    ...(issuer === undefined ? {} : { issuer }),
+    ...(audience === undefined ? {} : { audience: [...audience] }),
+  };
   if (!(key instanceof RemoteKeys)) {
     const { payload } = await jwtVerify(token, key, options);
     return { payload, onKeyWithdrawn: undefined };
@@ -102,10 +127,12 @@ async function verifyWithSet(
 }
 
 /** Anything that fails in verification is the token's fault: one that cannot be verified is not good. */
-function describe(error: unknown, { algorithms }: TokenKey): string {
+function describe(error: unknown, { algorithms, issuer, audience = [] }: TokenKey): string {
   if (error instanceof errors.JWTExpired) return expired(error.payload.exp);
   if (error instanceof errors.JWTClaimValidationFailed) {
     const { claim, reason, payload } = error;
+    if (claim === 'iss') return `The token's iss must be ${issuer}.`;
+    if (claim === 'aud') return `The token's aud must be or contain ${audience.join(' or ')}.`;
     if (reason === 'invalid') return `The token's ${claim} is not a number.`;
     if (claim === 'nbf') return `The token is not valid before ${time(payload.nbf)}.`;
   }
@@ -122,7 +149,7 @@ function describe(error: unknown, { algorithms }: TokenKey): string {
     return 'The token needs an extension (crit) that is not known here.';
   }
   if (error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid) {
-    return 'The token is not a well-formed JSON Web Token.';
+    return MALFORMED;
   }
   return 'The token cannot be verified.';
 }
@@ -161,8 +188,19 @@ const selectors = z
 const mercure = z.object({
   publish: selectors,
   subscribe: selectors,
-  payload: z.unknown().optional(),
+  payload: z
+    .unknown()
+    .optional()
+    .refine((payload) => isNestedWithin(payload, MAX_PAYLOAD_DEPTH), {
+      error: `Nested deeper than the ${MAX_PAYLOAD_DEPTH} levels allowed.`,
+    }),
 });
+
+/** Others will read it with parsers of their own, which do not all go as deep as a token of this size can. */
+function isNestedWithin(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return levels > 0 && Object.values(value).every((item) => isNestedWithin(item, levels - 1));
+}
 
 /** The claim has two names, of which the one that cannot be somebody else's wins. */
 const NAMESPACED = 'https://mercure.rocks/';

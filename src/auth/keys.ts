@@ -15,6 +15,9 @@ export interface KeySettings {
   readonly JWKS_URL?: string | undefined;
   /** A list of the algorithms to accept; without it, all that fit the keys. */
   readonly JWT_ALGORITHMS?: string | undefined;
+  /** What a token's `iss` must be, and a list of which its `aud` must have one; without them, neither is looked at. */
+  readonly JWT_ISSUER?: string | undefined;
+  readonly JWT_AUDIENCE?: string | undefined;
   /** `production` refuses what is for a first try only. */
   readonly NODE_ENV?: string | undefined;
 }
@@ -23,9 +26,16 @@ export interface KeySettings {
  * What a token is verified with. The algorithms are those of the key's own family and no others, whatever a
  * token says: so `none` is never one, and nobody can have a public key taken for a secret.
  */
-export interface TokenKey {
+export interface TokenKey extends ExpectedClaims {
   readonly key: KeyObject | RemoteKeys;
   readonly algorithms: readonly string[];
+}
+
+/** What a token must say beside being signed. Undefined is whatever it says, or nothing. */
+export interface ExpectedClaims {
+  readonly issuer: string | undefined;
+  /** One of these must be in `aud`. */
+  readonly audience: readonly string[] | undefined;
 }
 
 export interface TokenKeys {
@@ -57,14 +67,20 @@ export function readKeys(
       'JWT_KEY, the pair of PUBLISHER_JWT_KEY and SUBSCRIBER_JWT_KEY, and JWKS_URL exclude each other: set one of the three',
     );
   }
+  const expected = readExpectedClaims(settings);
   if (JWT_KEY !== undefined) {
     const key = localKey('JWT_KEY', JWT_KEY, 'public');
     checkStrength(key, settings, options.warn);
-    return pin(key, key, JWT_ALGORITHMS);
+    return pin(key, key, JWT_ALGORITHMS, expected);
   }
   if (JWKS_URL !== undefined) {
     const key = remoteKey('JWKS_URL', JWKS_URL, options);
-    return pin(key, key, JWT_ALGORITHMS);
+    if (expected.issuer === undefined && expected.audience === undefined) {
+      options.warn?.(
+        'JWKS_URL is set without JWT_ISSUER and JWT_AUDIENCE: tokens that its keys sign for other services are taken here, too.',
+      );
+    }
+    return pin(key, key, JWT_ALGORITHMS, expected);
   }
   if (!isSplit) return undefined;
   if (PUBLISHER_JWT_KEY === undefined || SUBSCRIBER_JWT_KEY === undefined) {
@@ -75,7 +91,7 @@ export function readKeys(
   const publisher = localKey('PUBLISHER_JWT_KEY', PUBLISHER_JWT_KEY, 'public');
   const subscriber = localKey('SUBSCRIBER_JWT_KEY', SUBSCRIBER_JWT_KEY, 'public');
   for (const key of [publisher, subscriber]) checkStrength(key, settings, options.warn);
-  return pin(publisher, subscriber, JWT_ALGORITHMS);
+  return pin(publisher, subscriber, JWT_ALGORITHMS, expected);
 }
 
 /**
@@ -92,6 +108,26 @@ export function readSigningKey(
   checkStrength(named, settings);
   const { key, algorithms } = restrict(named, parseList(settings.JWT_ALGORITHMS));
   return { key, algorithm: algorithms[0] as string };
+}
+
+/**
+ * Reads what tokens must say.
+ *
+ * @throws {ConfigError} if a setting is there and says nothing.
+ */
+export function readExpectedClaims({
+  JWT_ISSUER,
+  JWT_AUDIENCE,
+}: Pick<KeySettings, 'JWT_ISSUER' | 'JWT_AUDIENCE'>): ExpectedClaims {
+  const issuer = JWT_ISSUER?.trim();
+  if (issuer === '') throw new ConfigError('JWT_ISSUER must be the iss of tokens, not blank');
+  const audience = parseList(JWT_AUDIENCE);
+  if (audience?.length === 0) {
+    throw new ConfigError(
+      'JWT_AUDIENCE must be one or more of the aud of tokens, separated by spaces or commas',
+    );
+  }
+  return { issuer, audience };
 }
 
 const RSA = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
@@ -115,13 +151,21 @@ interface NamedKey<Key = TokenKey['key']> {
 }
 
 /** Restricts keys to the algorithms that are wanted. Each of these must fit a key, and each key have one. */
-function pin(publisher: NamedKey, subscriber: NamedKey, list: string | undefined): TokenKeys {
+function pin(
+  publisher: NamedKey,
+  subscriber: NamedKey,
+  list: string | undefined,
+  expected: ExpectedClaims,
+): TokenKeys {
   const wanted = parseList(list);
   const stray = wanted?.find(
     (algorithm) => ![publisher, subscriber].some((key) => key.algorithms.includes(algorithm)),
   );
   if (stray !== undefined) throw unfit(stray, publisher, subscriber);
-  return { publisher: restrict(publisher, wanted), subscriber: restrict(subscriber, wanted) };
+  return {
+    publisher: { ...restrict(publisher, wanted), ...expected },
+    subscriber: { ...restrict(subscriber, wanted), ...expected },
+  };
 }
 
 function restrict<Key extends NamedKey>(key: Key, wanted = key.algorithms): Key {
@@ -150,6 +194,10 @@ function remoteKey(name: string, text: string, options: RemoteKeysOptions): Name
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
     throw new ConfigError(`${name} must be a URL like https://example.com/.well-known/jwks.json`);
+  }
+  // Such a URL cannot be fetched, and the error of each try would tell it.
+  if (url.username !== '' || url.password !== '') {
+    throw new ConfigError(`${name} must be a URL without a user and a password`);
   }
   return { name, key: new RemoteKeys(url, options), algorithms: ASYMMETRIC };
 }
