@@ -19,7 +19,7 @@ export interface PresentedToken {
  */
 export function readToken(ctx: Context): PresentedToken | undefined {
   // RFC 9110, section 11.1: "It uses a case-insensitive token to identify the authentication scheme".
-  const header = /^Bearer(?: +(.*))?$/i.exec(ctx.get('Authorization'));
+  const header = /^Bearer(?:[ \t]+(.*))?$/i.exec(ctx.get('Authorization'));
   if (header !== null) return { text: header[1] ?? '', from: 'header' };
 
   const { authorization } = ctx.query;
