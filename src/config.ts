@@ -47,7 +47,7 @@ const schema = z.object({
   SUBSCRIBER_JWT_KEY: z.string().optional(),
   JWKS_URL: z.string().optional(),
   /** How old the key set may be: so long a key that was withdrawn from it may go on working. */
-  JWKS_MAX_AGE: duration(1_000, 7 * 24 * 60 * 60 * 1_000).default(600_000),
+  JWKS_MAX_AGE: duration(1_000, 7 * 24 * 60 * 60 * 1_000).prefault('10m'),
   JWT_ALGORITHMS: z.string().optional(),
   /** Whether clients without a token may subscribe, to public updates; or what they go without. */
   ANONYMOUS: z.string().default('true').transform(parseAnonymous),

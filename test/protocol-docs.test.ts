@@ -81,7 +81,7 @@ describe('docs/operations.md', () => {
     for (const [line, name] of settings) {
       const row = OPERATIONS.split('\n').find((row) => row.startsWith(`| \`${name}\` |`));
       if (row === undefined) throw new Error(`${name} is missing from the table.`);
-      const [, fallback] = /\.default\(('[^']*'|[\w*\s]+)\)/.exec(line) ?? [];
+      const [, fallback] = /\.(?:default|prefault)\(('[^']*'|[\w*\s]+)\)/.exec(line) ?? [];
       if (fallback === undefined) continue;
       const value = /^\d/.test(fallback)
         ? String(

@@ -119,6 +119,21 @@ describe('a key is refused that would be a secret which everybody knows', () => 
       () => `---- BEGIN SSH2 PUBLIC KEY ----\n${sshKey('ssh-rsa')}\n---- END SSH2 PUBLIC KEY ----`,
       PUBLIC,
     ],
+    [
+      'PEM without white space',
+      () => pem('PUBLIC KEY', spki(rsa.publicKey)).replace(/\s/g, ''),
+      PUBLIC,
+    ],
+    [
+      'PEM without its first line',
+      () => pem('PUBLIC KEY', spki(p256.publicKey)).split('\n').slice(1).join('\n'),
+      PUBLIC,
+    ],
+    [
+      'PEM without its dashes',
+      () => pem('PUBLIC KEY', spki(rsa.publicKey)).replaceAll('-----', ''),
+      PUBLIC,
+    ],
     ['hex DER, RSA', () => spki(rsa.publicKey).toString('hex'), PUBLIC],
     [
       'hex DER in capitals, with colons',

@@ -42,7 +42,7 @@ function unquote(text: string): string {
 
 /** Keys in the forms that are text: PEM and its relatives, OpenSSH, JSON Web Keys. */
 function keyText(text: string): Mistake | undefined {
-  const label = /-{2,} ?BEGIN ([A-Z0-9 ]+)/i.exec(text)?.[1]?.toUpperCase();
+  const label = /(?:-{2,}\s*(?:BEGIN|END)\s*|^BEGIN )([A-Z0-9 ]+)/i.exec(text)?.[1]?.toUpperCase();
   if (label?.includes('PGP')) return 'PGP key';
   if (label?.includes('PRIVATE') || text.startsWith('PuTTY-User-Key-File')) return 'private key';
   if (label?.includes('CERTIFICATE')) return 'certificate';
@@ -215,7 +215,8 @@ function isWordy(text: string): boolean {
 }
 
 function isUrl(text: string): boolean {
-  const hasScheme = /^[a-z][a-z\d+.-]+:\/\/[^\s]+$/i.test(text) || /^(?:data|arn|urn):/i.test(text);
+  const hasScheme =
+    /^[a-z][a-z\d+.-]+:\/\/[^\s]+$/i.test(text) || /^(?:data|arn|urn):\S+$/i.test(text);
   return hasScheme || /^[\w-]+(?:\.[\w-]+)+(?::\d+)?\/\S*(?:\.well-known|jwks|\.json)/i.test(text);
 }
 
