@@ -18,8 +18,15 @@ const schema = z.object({
   CORS_ORIGINS: z.string().default('*').transform(parseOrigins),
   /** Milliseconds between heartbeat comments on an event stream; 0 for none. */
   HEARTBEAT_MS: wholeNumber(0, 2 ** 31 - 1).default(15_000),
-  /** The largest request body, in bytes. */
-  MAX_BODY_BYTES: wholeNumber(1, 2 ** 30).default(1024 * 1024),
+  /**
+   * The largest request body, in bytes. A body of line breaks becomes a frame of seven times its size, and the
+   * work on it grows alike, so the maximum is far below the 512 MiB of the longest string.
+   */
+  MAX_BODY_BYTES: wholeNumber(1, 16 * 1024 * 1024).default(1024 * 1024),
+  /** The bytes that all bodies together may hold while they are read and worked on. */
+  MAX_BODIES_BYTES: wholeNumber(1, 2 ** 40).default(64 * 1024 * 1024),
+  /** Milliseconds that a client may take to send a request, from its first byte to its last. */
+  BODY_TIMEOUT_MS: wholeNumber(100, 60 * 60 * 1000).default(20_000),
 
   /** Where updates are kept: `memory:`, or `lmdb:` and a directory. */
   JOURNAL: z.string().default('lmdb:./data'),
@@ -96,6 +103,12 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
           return `${name} ${message}, not ${JSON.stringify(env[name])}`;
         })
         .join('; '),
+    );
+  }
+  const { MAX_BODY_BYTES, MAX_BODIES_BYTES } = result.data;
+  if (MAX_BODIES_BYTES < 2 * MAX_BODY_BYTES) {
+    throw new ConfigError(
+      `MAX_BODIES_BYTES must be at least twice MAX_BODY_BYTES, ${2 * MAX_BODY_BYTES}, not "${MAX_BODIES_BYTES}"`,
     );
   }
   return Object.freeze(result.data);

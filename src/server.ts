@@ -1,6 +1,10 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { type Config, ConfigError } from './config.js';
+import { createAnswerClass } from './http/answer.js';
+import { linger } from './http/linger.js';
+import { Pipeline } from './http/pipeline.js';
+import { answerRaw, describeClientError } from './http/raw-answer.js';
 
 /** How long clients have to take their last bytes before their connections are cut. */
 const STOP_MS = 1_000;
@@ -11,9 +15,62 @@ const STOP_MS = 1_000;
  */
 const LISTEN_BACKLOG = 8_192;
 
-/** The server of an app. It does not listen yet. */
-export function createHttpServer(app: RequestListener): Server {
-  return createServer(app);
+/** How long a client may take for the head of a request, from its connection or the head's first byte. */
+const HEAD_TIMEOUT_MS = 10_000;
+/** How often Node looks for clients that have taken too long: they may take this much longer. */
+const CHECK_INTERVAL_MS = 1_000;
+/** How long a connection may stand idle between two requests. */
+const IDLE_TIMEOUT_MS = 5_000;
+/** Bytes of the request line and the headers together; beyond them the answer is 431. */
+const MAX_HEAD_BYTES = 16 * 1024;
+
+/** The servers that are stopping: their answers tell clients to close the connection. */
+const stopping = new WeakSet<Server>();
+
+/** The server of an app, with all that bounds a connection. It does not listen yet. */
+export function createHttpServer(app: RequestListener, config: Config): Server {
+  const pipelines = new WeakMap<Socket, Pipeline>();
+  const pipelineOf = (socket: Socket): Pipeline => {
+    const existing = pipelines.get(socket);
+    if (existing !== undefined) return existing;
+    const created = new Pipeline(socket, app);
+    pipelines.set(socket, created);
+    return created;
+  };
+
+  const server: Server = createServer({
+    // Node answers 408 through 'clientError' below, and looks at both limits at each check.
+    headersTimeout: Math.min(HEAD_TIMEOUT_MS, config.BODY_TIMEOUT_MS),
+    requestTimeout: config.BODY_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    keepAliveTimeout: IDLE_TIMEOUT_MS,
+    maxHeaderSize: MAX_HEAD_BYTES,
+    // The pipeline refuses a request without a Host: Node would answer a bare 400.
+    requireHostHeader: false,
+    ServerResponse: createAnswerClass({
+      isLast: () => stopping.has(server),
+      onEventStream: (socket) => pipelineOf(socket).enterEventStream(),
+    }),
+  });
+  const take: RequestListener = (request, response) =>
+    pipelineOf(request.socket).take(request, response);
+  server.on('request', take);
+  // The body's reader tells the client to go on, once nothing speaks against the request.
+  server.on('checkContinue', take);
+  server.on('checkExpectation', take);
+  server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
+    const socket = stream as Socket;
+    const mistake = describeClientError(error);
+    if (mistake === undefined || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    pipelineOf(socket).close(() => {
+      answerRaw(socket, mistake);
+      linger(socket);
+    });
+  });
+  return server;
 }
 
 /**
@@ -37,8 +94,7 @@ export function listen(server: Server, config: Config): Promise<number> {
  */
 export async function stop(server: Server, endStreams: () => void): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // Who is still answered is told not to use this connection again.
-  server.prependListener('request', (_, response) => response.setHeader('Connection', 'close'));
+  stopping.add(server);
   endStreams();
   // An ended stream leaves its connection idle for the next request, which must not come here.
   const idle = setInterval(() => server.closeIdleConnections(), 20);

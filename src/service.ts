@@ -98,7 +98,7 @@ async function serve(
     presence,
     limits,
   });
-  const server = createHttpServer(app.callback());
+  const server = createHttpServer(app.callback(), config);
   limits.watch(server);
   const port = await listen(server, config);
   if (limits.notice !== undefined) log(limits.notice);

@@ -8,6 +8,7 @@ describe('the settings', () => {
       ANONYMOUS: true,
       FEEDS: new Set(['stream', 'events', 'counter', 'chat']),
       JWKS_MAX_AGE: 600_000,
+      BODY_TIMEOUT_MS: 20_000,
       JOURNAL: 'lmdb:./data',
       JOURNAL_MAX_AGE: 0,
       JOURNAL_MAX_BYTES: 1024 ** 3,
@@ -32,6 +33,7 @@ describe('the settings', () => {
       PORT: 3000,
       CORS_ORIGINS: '*',
       HEARTBEAT_MS: 15_000,
+      MAX_BODIES_BYTES: 67_108_864,
       MAX_BODY_BYTES: 1_048_576,
     });
     expect(localUrl(config)).toBe('http://localhost:3000');
@@ -86,6 +88,9 @@ describe('the settings', () => {
     ['JWKS_MAX_AGE', '0'],
     ['JWKS_MAX_AGE', '999ms'],
     ['JWKS_MAX_AGE', '8d'],
+    ['MAX_BODY_BYTES', '16777217'],
+    ['MAX_BODIES_BYTES', '2097151'],
+    ['BODY_TIMEOUT_MS', '0'],
     ['CORS_ORIGINS', 'example.com'],
     ['CORS_ORIGINS', 'https://example.com/'],
     ['CORS_ORIGINS', 'https://example.com, *'],

@@ -3,7 +3,8 @@ import Koa from 'koa';
 import request from 'supertest';
 import type { Chat } from '../src/feeds/chat.js';
 import { ChatError, PostQueue } from '../src/feeds/post-queue.js';
-import { parseBody } from '../src/http/body.js';
+import { readText } from '../src/http/body.js';
+import { BodyBudget } from '../src/http/body-budget.js';
 import { postMessage } from '../src/http/chat.js';
 import { problems } from '../src/http/problem.js';
 import type { Journal, Update } from '../src/journal/journal.js';
@@ -112,7 +113,8 @@ test.each([
   app.onerror = (error) => {
     if (!(error as { expose?: boolean }).expose) logged.push(error);
   };
-  app.use(problems()).use(parseBody(10_000)).use(postMessage(chat));
+  const readBody = readText({ maxBytes: 10_000, budget: new BodyBudget(100_000) });
+  app.use(problems()).use(readBody).use(postMessage(chat));
   const response = await request(app.callback()).post('/message?id=ada').send({ message: 'Hi' });
   expect(response.status).toBe(503);
   expect(response.headers['retry-after']).toBe(seconds);

@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http';
 import Router from '@koa/router';
-import Koa, { type DefaultState, type Middleware } from 'koa';
+import Koa, { type Middleware } from 'koa';
 import type { Config } from '../config.js';
 import type { Feed } from '../feeds/feed.js';
 import type { Feeds } from '../feeds/open.js';
@@ -12,10 +12,12 @@ import type { Limits } from '../limits/limits.js';
 import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import type { Authorizer } from './auth.js';
-import { parseBody, readText } from './body.js';
-import { admitReader, postMessage, readMessages } from './chat.js';
+import { type BodyLimits, type BodyState, readText } from './body.js';
+import { BodyBudget } from './body-budget.js';
+import { admitReader, MAX_CHAT_BODY_BYTES, postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
 import {
+  type ClientState,
   identifyClient,
   limitChat,
   limitPublishes,
@@ -25,7 +27,7 @@ import {
 } from './limits.js';
 import { page, pageSecurity } from './page.js';
 import { problems } from './problem.js';
-import { admitPublisher, PUBLISH_TYPES, publish } from './publish.js';
+import { admitPublisher, type PublisherState, publish } from './publish.js';
 import { admitSubscriber, type SubscribeContext, subscribe } from './subscribe.js';
 import { readSubscriptions } from './subscriptions.js';
 
@@ -42,22 +44,27 @@ export interface AppParts {
   readonly limits: Limits;
 }
 
+/** What the middleware notes of a request. */
+type RequestState = ClientState & PublisherState & BodyState;
+
 export function createApp(config: Config, parts: AppParts): Koa {
   const { events, feeds, hub, authorizer, presence, limits } = parts;
   const streams = limitStreams(limits);
+  const bodies = new BodyBudget(config.MAX_BODIES_BYTES);
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
-  const router = new Router<DefaultState, SubscribeContext>({ methods: METHODS });
+  const router = new Router<RequestState, SubscribeContext>({ methods: METHODS });
   if (feeds.stream) router.get('/stream', streams, events, joins(feeds.stream));
   if (feeds.events) router.get('/events', streams, events, joins(feeds.events));
   if (feeds.counter) router.get('/counter', streams, events, joins(feeds.counter));
   if (feeds.chat) {
     const { chat } = feeds;
     router.get('/messages', admitReader(chat), streams, events, readMessages(chat));
-    router.post('/message', limitChat(limits), parseBody(config.MAX_BODY_BYTES), postMessage(chat));
+    const readBody = readText(chatLimits(config, bodies));
+    router.post('/message', limitChat(limits), readBody, postMessage(chat));
   }
 
   const admit = admitSubscriber(hub, authorizer, presence, config.ANONYMOUS);
-  const readBody = readText(config.MAX_BODY_BYTES, PUBLISH_TYPES);
+  const readBody = readText({ maxBytes: config.MAX_BODY_BYTES, budget: bodies });
   const publishBody = publish(hub); // One for both paths: they share its memory of keys.
   for (const path of [HUB_PATH, '/hub']) {
     router.get(path, streams, admit, events, limitSubjects(limits), subscribe(hub, presence));
@@ -87,6 +94,14 @@ export function createApp(config: Config, parts: AppParts): Koa {
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;
+}
+
+/** Anybody may post to the chat, so its bodies leave most of the room to those of publishers. */
+function chatLimits(config: Config, bodies: BodyBudget): BodyLimits {
+  return {
+    maxBytes: Math.min(config.MAX_BODY_BYTES, MAX_CHAT_BODY_BYTES),
+    budget: new BodyBudget(config.MAX_BODIES_BYTES / 4, bodies),
+  };
 }
 
 /** Tells clients of the protocol where the hub is. */

@@ -7,7 +7,7 @@ import { LimitError } from '../limits/refusal.js';
 import type { SubscribeContext } from './subscribe.js';
 import { readToken } from './token.js';
 
-interface ClientState {
+export interface ClientState {
   client: Client;
 }
 

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import { JournalError } from '../journal/journal.js';
 
@@ -27,10 +28,15 @@ export function problems(): Middleware {
   };
 }
 
+/** The text of a problem document, for what is answered without a context. */
+export function problemDocument(status: number, detail: string): string {
+  const problem: ProblemDocument = { title: STATUS_CODES[status] ?? '', status, detail };
+  return JSON.stringify(problem);
+}
+
 function answer(ctx: Context, status: number, detail: string): void {
   ctx.status = status;
-  const problem: ProblemDocument = { title: ctx.message, status, detail };
-  ctx.body = JSON.stringify(problem);
+  ctx.body = problemDocument(status, detail);
   ctx.type = 'application/problem+json';
 }
 

@@ -3,25 +3,33 @@ import { z } from 'zod';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import { HUB_PATH } from '../hub/path.js';
-import { MAX_ID_BYTES, MAX_TOPICS_PER_UPDATE, UpdateError, ValidUpdates } from '../hub/update.js';
-import type { Update } from '../journal/journal.js';
+import {
+  MAX_ID_BYTES,
+  MAX_TOPICS_PER_UPDATE,
+  type Publication,
+  UpdateError,
+  ValidUpdates,
+} from '../hub/update.js';
 import { TimeSlice } from '../time-slice.js';
 import { type Authorizer, refuseScope, requireTopics } from './auth.js';
+import type { BodyState } from './body.js';
+import { MAX_FORM_FIELDS, parseForm } from './form.js';
 import { IdempotencyMemory } from './idempotency.js';
+import { findInexactNumber, JsonError, parseJson } from './json.js';
 import { publisherOf } from './publisher.js';
 
-/** A body of more would keep everybody else waiting while it is read. */
 const MAX_UPDATES_PER_BODY = 10_000;
+/** Lines with nothing on them, beside those of updates. */
+const MAX_BLANK_LINES = 10_000;
 
 const FORM = 'application/x-www-form-urlencoded';
 const JSON_TYPE = 'application/json';
 const NDJSON = 'application/x-ndjson';
 
-/** The types of a body that publishes, for the parser that reads it as text. */
-export const PUBLISH_TYPES = [FORM, JSON_TYPE, NDJSON];
+const PUBLISH_TYPES = [FORM, JSON_TYPE, NDJSON];
 
-/** What is known of a publisher before its body is read. */
-interface PublisherState {
+export interface PublisherState extends BodyState {
+  /** What is known of a publisher before its body is read. */
   grants: Grants;
 }
 
@@ -44,19 +52,10 @@ export function publish(hub: Hub): Middleware<PublisherState> {
   const memory = new IdempotencyMemory();
 
   return async function publish(ctx) {
-    const { grants } = ctx.state;
-    const body = String(ctx.request.body ?? '');
+    const { grants, body } = ctx.state;
     const type = ctx.is(PUBLISH_TYPES) || FORM;
-    const updates = readUpdates(ctx, type, body);
-    const slice = new TimeSlice();
-    for (const { topics } of updates.list) {
-      if (topics.some((topic) => topic.includes(HUB_PATH))) {
-        refuseScope(ctx, `Topics that contain ${HUB_PATH} are the hub's own.`);
-      }
-      await requireTopics(ctx, grants.publish, topics, slice);
-    }
-    const own = updates.publishedBy(publisherOf(grants));
-    const append = async () => (await hub.publish(own)).map(({ id }) => id);
+    const updates = await readUpdates(ctx, type, body, grants);
+    const append = async () => (await hub.publish(updates)).map(({ id }) => id);
     const key = idempotencyKey(ctx, grants);
     const ids = await (key === undefined ? append() : memory.once(ctx, key, type + body, append));
     if (type === NDJSON) {
@@ -88,14 +87,7 @@ const updateSchema = z.strictObject({
   data: z
     .unknown()
     .default('')
-    .transform((data, context) => {
-      try {
-        return (typeof data === 'string' ? data : JSON.stringify(data)).toWellFormed();
-      } catch {
-        context.addIssue('data is nested too deeply');
-        return z.NEVER;
-      }
-    }),
+    .transform((data) => (typeof data === 'string' ? data : JSON.stringify(data)).toWellFormed()),
   type: z.string().optional().transform(emptyToNone),
   id: z.string().optional().transform(emptyToNone),
   retry: z
@@ -109,45 +101,108 @@ function emptyToNone(text: string | undefined): string | undefined {
   return text === '' ? undefined : text?.toWellFormed();
 }
 
-function readUpdates(ctx: Context, type: string, body: string): ValidUpdates {
-  if (type === FORM)
-    return validate(ctx, [toUpdate(ctx, fromForm(ctx, new URLSearchParams(body)))]);
-  if (type === JSON_TYPE) return validate(ctx, [toUpdate(ctx, fromJson(ctx, body))]);
-  const lines = body
-    .split('\n')
-    .map((line, index) => ({ line, where: `line ${index + 1}: ` }))
-    .filter(({ line }) => line.trim() !== '');
-  if (lines.length === 0) ctx.throw(400, 'The body has no update: send one JSON object a line.');
-  if (lines.length > MAX_UPDATES_PER_BODY) {
-    ctx.throw(413, `The body has more than the ${MAX_UPDATES_PER_BODY} updates allowed.`);
+/** All updates of a body, each checked; in slices of time, so that a large body delays nobody else. */
+async function readUpdates(
+  ctx: Context,
+  type: string,
+  body: string,
+  grants: Grants,
+): Promise<ValidUpdates> {
+  const updates = new ValidUpdates();
+  const slice = new TimeSlice();
+  if (type === NDJSON) {
+    for (const { text, where } of linesOf(ctx, body)) {
+      if (slice.isOver) await slice.next();
+      const input = fromJson(ctx, text, where);
+      add(ctx, updates, toUpdate(ctx, input, where), where);
+      if (!isText(input)) await requireExactNumbers(ctx, text, slice, where);
+    }
+  } else if (type === JSON_TYPE) {
+    const input = fromJson(ctx, body);
+    add(ctx, updates, toUpdate(ctx, input));
+    if (!isText(input)) await requireExactNumbers(ctx, body, slice);
+  } else {
+    add(ctx, updates, toUpdate(ctx, fromForm(ctx, body)));
   }
-  return validate(
-    ctx,
-    lines.map(({ line, where }) => toUpdate(ctx, fromJson(ctx, line, where), where)),
-    lines.map(({ where }) => where),
-  );
+  for (const { topics } of updates.list) {
+    if (slice.isOver) await slice.next();
+    if (topics.some((topic) => topic.includes(HUB_PATH))) {
+      refuseScope(ctx, `Topics that contain ${HUB_PATH} are the hub's own.`);
+    }
+    await requireTopics(ctx, grants.publish, topics, slice);
+  }
+  return updates;
 }
 
-/** @param wheres what an error of each update begins with. */
-function validate(
-  ctx: Context,
-  updates: readonly Update[],
-  wheres?: readonly string[],
-): ValidUpdates {
+interface Line {
+  readonly text: string;
+  /** What an error of this line begins with. */
+  readonly where: string;
+}
+
+/** The lines of an NDJSON body that are not blank. */
+function linesOf(ctx: Context, body: string): Line[] {
+  const lines: Line[] = [];
+  let number = 0;
+  for (let start = 0; start < body.length; ) {
+    const found = body.indexOf('\n', start);
+    const end = found === -1 ? body.length : found;
+    const text = body.slice(start, end);
+    start = end + 1;
+    number += 1;
+    if (text.trim() !== '') lines.push({ text, where: `line ${number}: ` });
+    if (lines.length > MAX_UPDATES_PER_BODY) {
+      ctx.throw(413, `The body has more than the ${MAX_UPDATES_PER_BODY} updates allowed.`);
+    }
+    if (number - lines.length > MAX_BLANK_LINES) {
+      ctx.throw(413, `The body has more than the ${MAX_BLANK_LINES} blank lines allowed.`);
+    }
+  }
+  if (lines.length === 0) ctx.throw(400, 'The body has no update: send one JSON object a line.');
+  return lines;
+}
+
+/** @param where what an error begins with. */
+function add(ctx: Context, updates: ValidUpdates, publication: Publication, where = ''): void {
   try {
-    return new ValidUpdates(updates);
+    updates.add(publication);
   } catch (error) {
     if (!(error instanceof UpdateError)) throw error;
-    ctx.throw(400, `${wheres?.[error.index] ?? ''}${error.message}.`);
+    ctx.throw(400, `${where}${error.message}.`);
   }
 }
 
-function toUpdate(ctx: Context, input: unknown, where = ''): Update {
+function toUpdate(ctx: Context, input: unknown, where = ''): Publication {
   const { success, data: fields, error } = updateSchema.safeParse(input);
   if (!success) ctx.throw(400, where + explain(error));
   const { topic: topics, data, type, id, retry, private: isPrivate } = fields;
   return { topics, data, type, id, retry, private: isPrivate };
 }
+
+/** Data that is sent as JSON has its numbers as they were written, or is refused. */
+async function requireExactNumbers(
+  ctx: Context,
+  json: string,
+  slice: TimeSlice,
+  where = '',
+): Promise<void> {
+  const inexact = await findInexactNumber(json, slice);
+  if (inexact === undefined) return;
+  const { length } = inexact;
+  const shown = length > MAX_SHOWN_DIGITS ? `${inexact.slice(0, MAX_SHOWN_DIGITS)}…` : inexact;
+  ctx.throw(
+    400,
+    `${where}data: the number ${shown} would arrive as another one: send data as a text.`,
+  );
+}
+
+/** Whether the data of an update is sent as it is, and not as JSON. */
+function isText(input: unknown): boolean {
+  const { data = '' } = input as { data?: unknown };
+  return typeof data === 'string';
+}
+
+const MAX_SHOWN_DIGITS = 40;
 
 const MAX_NAMED_KEYS = 5;
 
@@ -166,13 +221,16 @@ function explain(error: z.ZodError): string {
 
 function fromJson(ctx: Context, text: string, where = ''): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
-    ctx.throw(400, `${where}The body is not valid JSON: ${(error as Error).message}`);
+    if (error instanceof JsonError) ctx.throw(400, `${where}${error.message}`);
+    throw error;
   }
 }
 
-function fromForm(ctx: Context, form: URLSearchParams): Record<string, unknown> {
+function fromForm(ctx: Context, body: string): Record<string, unknown> {
+  const form = parseForm(body);
+  if (form === undefined) ctx.throw(413, `The form has more than ${MAX_FORM_FIELDS} fields.`);
   const retry = form.get('retry') || undefined;
   if (retry !== undefined && !/^\d{1,15}$/.test(retry)) {
     ctx.throw(400, 'retry must be a whole number of milliseconds.');

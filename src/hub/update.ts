@@ -1,11 +1,14 @@
 import { isPosition, type Update } from '../journal/journal.js';
-import { encodeFrame, FrameError } from '../sse/frame.js';
 
 /** What every journal can keep and every frame can carry, in bytes of UTF-8. */
 export const MAX_TOPIC_BYTES = 1_024;
 export const MAX_ID_BYTES = 256;
 export const MAX_TYPE_BYTES = 256;
 export const MAX_TOPICS_PER_UPDATE = 100;
+/** A line of `data` is sent with a name of six bytes, so that empty ones make a frame of seven times their size. */
+export const MAX_DATA_LINES = 100_000;
+/** Clients obey `retry`: one with a longer time would be gone for good. */
+export const MAX_RETRY_MS = 24 * 60 * 60 * 1_000;
 
 /** An update that cannot be published. Its message begins with the field and says what is wrong. */
 export class UpdateError extends TypeError {
@@ -19,28 +22,27 @@ export type Publication = Omit<Update, 'private'> & Partial<Pick<Update, 'privat
 
 /** Updates that can be kept and sent. Who has made them may rely on it, and need not look again. */
 export class ValidUpdates {
-  readonly list: readonly Update[];
+  readonly #list: Update[] = [];
 
   /** @throws {UpdateError} for the first that cannot be kept or sent. */
-  constructor(publications: readonly Publication[]) {
-    this.list = publications.map((publication, index) => {
-      const update = { ...publication, private: publication.private ?? false };
-      try {
-        assertUpdate(update);
-      } catch (error) {
-        if (error instanceof UpdateError) error.index = index;
-        throw error;
-      }
-      return update;
-    });
+  constructor(publications: readonly Publication[] = []) {
+    for (const publication of publications) this.add(publication);
   }
 
-  /** The same updates as one publisher's, with own ids in its scope. */
-  publishedBy({ publisher, scope }: Pick<Update, 'publisher' | 'scope'>): ValidUpdates {
-    const copy: ValidUpdates = Object.create(ValidUpdates.prototype);
-    return Object.assign(copy, {
-      list: this.list.map((update) => ({ ...update, publisher, scope })),
-    });
+  get list(): readonly Update[] {
+    return this.#list;
+  }
+
+  /** Adds one more. @throws {UpdateError} if it cannot be kept or sent; then nothing is added. */
+  add(publication: Publication): void {
+    const update = { ...publication, private: publication.private ?? false };
+    try {
+      assertUpdate(update);
+    } catch (error) {
+      if (error instanceof UpdateError) error.index = this.#list.length;
+      throw error;
+    }
+    this.#list.push(update);
   }
 }
 
@@ -55,12 +57,30 @@ function assertUpdate({ topics, data, id, type, retry }: Update): void {
   if (typeof data !== 'string') throw new UpdateError(`data is a string, not ${typeof data}`);
   if (id !== undefined) assertId(id);
   if (type !== undefined) assertLine('type', type, MAX_TYPE_BYTES);
-  if (retry === undefined) return;
-  try {
-    encodeFrame({ retry });
-  } catch (error) {
-    throw error instanceof FrameError ? new UpdateError(error.message, { cause: error }) : error;
+  if (countLines(data) > MAX_DATA_LINES) {
+    throw new UpdateError(`data has more than the ${MAX_DATA_LINES} lines allowed`);
   }
+  if (retry === undefined) return;
+  if (!Number.isSafeInteger(retry) || retry < 0) {
+    throw new UpdateError('retry must be a whole number of milliseconds');
+  }
+  if (retry > MAX_RETRY_MS) {
+    throw new UpdateError(`retry is more than the ${MAX_RETRY_MS} milliseconds (24 hours) allowed`);
+  }
+}
+
+/** Counts line breaks, of which CRLF may count as two, and no further than it has to. */
+function countLines(data: string): number {
+  if (data.length < MAX_DATA_LINES) return 1;
+  let lines = 1;
+  for (const lineBreak of ['\n', '\r']) {
+    let at = data.indexOf(lineBreak);
+    while (at !== -1 && lines <= MAX_DATA_LINES) {
+      lines += 1;
+      at = data.indexOf(lineBreak, at + 1);
+    }
+  }
+  return lines;
 }
 
 function assertId(id: string): void {

@@ -94,10 +94,7 @@ export function encodeComment(text = ''): string {
 /** One prefixed line per line of text; CRLF, CR and LF each end a line, as they do for the client. */
 function encodeLines(prefix: string, text: string): string {
   if (!/[\r\n]/.test(text)) return `${prefix}${text}\n`;
-  return text
-    .split(/\r\n|\r|\n/)
-    .map((line) => `${prefix}${line}\n`)
-    .join('');
+  return `${prefix}${text.replace(/\r\n|\r|\n/g, `\n${prefix}`)}\n`;
 }
 
 function assertSingleLine(field: 'id' | 'event', value: string): void {

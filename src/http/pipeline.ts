@@ -1,0 +1,182 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { isReadToEnd } from './answer.js';
+import { linger } from './linger.js';
+import { problemDocument } from './problem.js';
+
+/**
+ * Requests of one connection that have no complete answer yet, or have come in one turn of the event loop, which
+ * they would hold up; one more closes the connection.
+ */
+const MAX_UNANSWERED = 100;
+/** Requests that may wait behind an event stream, for an answer that they do not get; one more closes the connection. */
+const MAX_BEHIND_EVENT_STREAM = 4;
+
+/**
+ * The requests of one connection. HTTP/1.1 lets a client send the next ones before it has its answer, and Node
+ * hands all of them over at once.
+ *
+ * Requests are taken in their order and handled side by side, but for `GET`: it begins when all before it are
+ * answered, and what follows begins after its answer. So an event stream has its connection to itself, and it is
+ * the last thing there.
+ */
+export class Pipeline {
+  readonly #socket: Socket;
+  readonly #handle: RequestListener;
+  readonly #waiting: [IncomingMessage, ServerResponse][] = [];
+  #latest: IncomingMessage | undefined;
+  #latestAnswer: ServerResponse | undefined;
+  #unanswered = 0;
+  #turn = 0;
+  #takenInTurn = 0;
+  /** Whether a `GET` is being answered. */
+  #isHeld = false;
+  #isEventStream = false;
+  /** The answer that closes the connection, once its turn has come. */
+  #lastAnswer: (() => void) | undefined;
+
+  constructor(socket: Socket, handle: RequestListener) {
+    this.#socket = socket;
+    this.#handle = handle;
+    this.#lingerOnClose();
+  }
+
+  /** Takes the next request of the connection. */
+  take(request: IncomingMessage, response: ServerResponse): void {
+    if (this.#socket.destroyed || this.#lastAnswer !== undefined) return;
+    if (this.#turn !== currentTurn()) {
+      this.#turn = currentTurn();
+      this.#takenInTurn = 0;
+    }
+    this.#takenInTurn += 1;
+    this.#unanswered += 1;
+    if (Math.max(this.#unanswered, this.#takenInTurn) > MAX_UNANSWERED) {
+      this.#destroy();
+      return;
+    }
+    this.#latest = request;
+    this.#latestAnswer = response;
+    response.once('close', () => this.#answered(request));
+    if (this.#waiting.length === 0 && this.#mayBegin(request)) {
+      this.#begin(request, response);
+      return;
+    }
+    this.#waiting.push([request, response]);
+    if (this.#isEventStream && this.#waiting.length > MAX_BEHIND_EVENT_STREAM) this.#destroy();
+  }
+
+  /** The answer under way has turned out to be an event stream. */
+  enterEventStream(): void {
+    this.#isEventStream = true;
+    if (this.#waiting.length > MAX_BEHIND_EVENT_STREAM) this.#destroy();
+  }
+
+  /**
+   * Closes the connection with an answer to what was not a request, or to one that did not come to its end: after
+   * the answers to all before it.
+   */
+  close(answer: () => void): void {
+    if (this.#lastAnswer !== undefined) return;
+    if (this.#isEventStream || (this.#isCutShort && this.#latestAnswer?.headersSent)) {
+      this.#destroy();
+      return;
+    }
+    this.#lastAnswer = answer;
+    this.#answerLast();
+  }
+
+  get #isCutShort(): boolean {
+    return this.#latest !== undefined && !isReadToEnd(this.#latest);
+  }
+
+  #mayBegin({ method }: IncomingMessage): boolean {
+    return !this.#isHeld && (method !== 'GET' || this.#unanswered - this.#waiting.length === 1);
+  }
+
+  #begin(request: IncomingMessage, response: ServerResponse): void {
+    if (request.method === 'GET') this.#isHeld = true;
+    const refusal = refusalOf(request);
+    if (refusal === undefined) this.#handle(request, response);
+    else refuse(response, refusal);
+  }
+
+  #answered({ method }: IncomingMessage): void {
+    this.#unanswered -= 1;
+    if (method === 'GET') this.#isHeld = false;
+    if (this.#socket.destroyed) return;
+    for (;;) {
+      const [next] = this.#waiting;
+      // The next is not among those that are being answered.
+      if (next === undefined || this.#isHeld) break;
+      if (next[0].method === 'GET' && this.#unanswered > this.#waiting.length) break;
+      this.#waiting.shift();
+      this.#begin(...next);
+    }
+    this.#answerLast();
+  }
+
+  #answerLast(): void {
+    if (this.#unanswered <= (this.#isCutShort ? 1 : 0)) this.#lastAnswer?.();
+  }
+
+  #destroy(): void {
+    this.#waiting.length = 0;
+    this.#socket.destroy();
+  }
+
+  /** Node closes a connection after its last answer with `destroySoon()`, whether or not its client still sends. */
+  #lingerOnClose(): void {
+    const { destroySoon } = this.#socket;
+    this.#socket.destroySoon = () => {
+      if (!this.#isCutShort) {
+        destroySoon.call(this.#socket);
+        return;
+      }
+      this.#latest?.resume();
+      linger(this.#socket);
+    };
+  }
+}
+
+let turn = 1;
+let isTurnCounted = false;
+
+/** The number of this turn of the event loop: one timer for all connections. */
+function currentTurn(): number {
+  if (!isTurnCounted) {
+    isTurnCounted = true;
+    setImmediate(() => {
+      isTurnCounted = false;
+      turn += 1;
+    });
+  }
+  return turn;
+}
+
+interface Refusal {
+  readonly status: number;
+  readonly detail: string;
+}
+
+/** What Node itself would refuse, but without a word of why. */
+function refusalOf({ headers, httpVersion }: IncomingMessage): Refusal | undefined {
+  // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
+  // message that lacks a Host header field".
+  if (headers.host === undefined && httpVersion === '1.1') {
+    return { status: 400, detail: 'The Host header is missing.' };
+  }
+  if (httpVersion === '0.9') return { status: 400, detail: 'HTTP/0.9 is not spoken here.' };
+  if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect)) {
+    return { status: 417, detail: 'Expect can only be 100-continue.' };
+  }
+  return undefined;
+}
+
+function refuse(response: ServerResponse, { status, detail }: Refusal): void {
+  const body = problemDocument(status, detail);
+  response.writeHead(status, {
+    'Content-Type': 'application/problem+json',
+    'Content-Length': Buffer.byteLength(body),
+  });
+  response.end(response.req.method === 'HEAD' ? '' : body);
+}
