@@ -35,7 +35,7 @@ export function costOf({ literals, expressions }: Template): number {
         3 +
         first.length +
         sum(variables, ({ label, ifEmpty, maxCharacters }) => {
-          const value = Number.isFinite(maxCharacters) ? COUNTING_PASSES : 1;
+          const value = Number.isFinite(maxCharacters) ? COUNTING_PASSES : RUN_PASSES;
           const empty = ifEmpty === undefined ? 0 : 2 + countTokens(ifEmpty);
           return 3 + separator.length + countTokens(label) + value + empty;
         }),
@@ -45,8 +45,10 @@ export function costOf({ literals, expressions }: Template): number {
 
 /** Beside the passes for its parts: to look at the ends of the topic, and at the result. */
 const FIXED_PASSES = 4;
-/** To count the characters of a value takes a look at each of them. */
-const COUNTING_PASSES = 40;
+/** A value takes longer than a literal's character … */
+const RUN_PASSES = 3;
+/** … above all one whose characters are counted: each is looked at. */
+const COUNTING_PASSES = 20;
 
 /** A topic is matched with many templates in a row, and so are all topics of an update: each is prepared once. */
 const texts = new LRUCache<string, TopicText>({ max: 128 });
