@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { isReadToEnd } from './answer.js';
 import { linger } from './linger.js';
 import { problemDocument } from './problem.js';
+import type { Refusal } from './raw-answer.js';
 
 /**
  * Requests of one connection that have no complete answer yet, or have come in one turn of the event loop, which
@@ -151,11 +152,6 @@ function currentTurn(): number {
     });
   }
   return turn;
-}
-
-interface Refusal {
-  readonly status: number;
-  readonly detail: string;
 }
 
 /** What Node itself would refuse, but without a word of why. */
