@@ -36,7 +36,7 @@ const schema = z.object({
   JOURNAL_MAX_UPDATES: wholeNumber(1, 2 ** 48).default(1_000_000),
   JOURNAL_MAX_AGE: duration().default(0),
   /** How many bytes of updates are kept, as journal/retention.ts counts them; 0 for as many as come. */
-  JOURNAL_MAX_BYTES: wholeNumber(0, 2 ** 48).default(1024 ** 3),
+  JOURNAL_MAX_BYTES: wholeNumber(0, 2 ** 48).default(1024 * 1024 * 1024),
   /** The fraction of these limits beyond which a publisher's own updates are trimmed first; 1 is none. */
   JOURNAL_PUBLISHER_SHARE: fraction().default(0.5),
   /** Bytes of the most recent updates to hold in memory. */

@@ -16,7 +16,7 @@ import type { BodyState } from './body.js';
 import { MAX_FORM_FIELDS, parseForm } from './form.js';
 import { IdempotencyMemory } from './idempotency.js';
 import { findInexactNumber, JsonError, parseJson } from './json.js';
-import { publisherOf } from './publisher.js';
+import { type Publisher, publisherOf } from './publisher.js';
 
 const MAX_UPDATES_PER_BODY = 10_000;
 /** Lines with nothing on them, beside those of updates. */
@@ -109,20 +109,21 @@ async function readUpdates(
   grants: Grants,
 ): Promise<ValidUpdates> {
   const updates = new ValidUpdates();
+  const publisher = publisherOf(grants);
   const slice = new TimeSlice();
   if (type === NDJSON) {
     for (const { text, where } of linesOf(ctx, body)) {
       if (slice.isOver) await slice.next();
       const input = fromJson(ctx, text, where);
-      add(ctx, updates, toUpdate(ctx, input, where), where);
+      add(ctx, updates, toUpdate(ctx, input, publisher, where), where);
       if (!isText(input)) await requireExactNumbers(ctx, text, slice, where);
     }
   } else if (type === JSON_TYPE) {
     const input = fromJson(ctx, body);
-    add(ctx, updates, toUpdate(ctx, input));
+    add(ctx, updates, toUpdate(ctx, input, publisher));
     if (!isText(input)) await requireExactNumbers(ctx, body, slice);
   } else {
-    add(ctx, updates, toUpdate(ctx, fromForm(ctx, body)));
+    add(ctx, updates, toUpdate(ctx, fromForm(ctx, body), publisher));
   }
   for (const { topics } of updates.list) {
     if (slice.isOver) await slice.next();
@@ -172,11 +173,16 @@ function add(ctx: Context, updates: ValidUpdates, publication: Publication, wher
   }
 }
 
-function toUpdate(ctx: Context, input: unknown, where = ''): Publication {
+function toUpdate(
+  ctx: Context,
+  input: unknown,
+  { publisher, scope }: Publisher,
+  where = '',
+): Publication {
   const { success, data: fields, error } = updateSchema.safeParse(input);
   if (!success) ctx.throw(400, where + explain(error));
   const { topic: topics, data, type, id, retry, private: isPrivate } = fields;
-  return { topics, data, type, id, retry, private: isPrivate };
+  return { topics, data, type, id, retry, private: isPrivate, publisher, scope };
 }
 
 /** Data that is sent as JSON has its numbers as they were written, or is refused. */

