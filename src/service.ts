@@ -40,6 +40,12 @@ export async function startService(config: Config): Promise<Service> {
     maxAgeMs: config.JOURNAL_MAX_AGE,
     maxBytes: config.JOURNAL_MAX_BYTES,
     publisherShare: config.JOURNAL_PUBLISHER_SHARE,
+    onDamage: ({ positions, count, total }) => {
+      const some = positions.length < count ? ', …' : '';
+      log(
+        `The journal is damaged at ${positions.join(', ')}${some}: ${total} updates so far cannot be read.`,
+      );
+    },
   });
   const feeds = await openFeeds(config.FEEDS, {
     hubJournal: config.JOURNAL,

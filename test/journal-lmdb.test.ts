@@ -331,7 +331,7 @@ describe('an open journal', () => {
     );
     expect(journals).toHaveLength(1);
     await journals[0]?.close();
-    expect(await readdir(path)).toEqual(['data.mdb', 'lock.mdb', 'owner.2']);
+    expect(await readdir(path)).toEqual(['data.mdb', 'journal.json', 'lock.mdb', 'owner.2']);
   });
 
   test('may have a path longer than a socket can', async () => {

@@ -84,6 +84,11 @@ export interface ReadResult {
   readonly trimmedThrough?: Position | undefined;
   /** Transient entries after `after` have been trimmed away. They do not make `trimmed` true. */
   readonly trimmedTransient: boolean;
+  /**
+   * Entries of the range were left out because they are damaged, before the last one that is returned, or, if the
+   * range holds no more, behind it: the reader has missed updates. Keepers that cannot have any leave it out.
+   */
+  readonly damaged?: boolean | undefined;
 }
 
 /**

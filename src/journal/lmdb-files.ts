@@ -2,67 +2,100 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open as openFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb';
+import { type DirectoryLock, lockDirectory, OwnedError } from './directory-lock.js';
+import { watchFiles } from './file-watch.js';
 import { JournalError } from './journal.js';
-import type { Place, StoredEntry } from './lmdb-entry.js';
+import { checkJournalFile, FACTS, FORMAT } from './lmdb-check.js';
+import { FACT_ENCODER, type Place } from './lmdb-entry.js';
 import type { LedgerDatabase } from './lmdb-ledger.js';
+import { fileState, isSameState, NOTE_FILE, readNote, writeNote } from './lmdb-note.js';
 import { FORMAT_1, upgrade } from './lmdb-upgrade.js';
-import { OwnedError, own } from './owner.js';
 
 export interface Databases {
   readonly root: RootDatabase;
-  readonly entries: Database<StoredEntry, Place>;
+  /** See {@link file://./lmdb-entry.ts}. */
+  readonly entries: Database<Buffer, Place>;
   /** The places of each topic's entries: one key with many values, in order. */
   readonly topics: Database<Place, Buffer>;
   /** The places of publishers' own ids: one for each scope in which an id is held, in order. */
   readonly ids: Database<Place, Buffer>;
   /** The epochs that positions have been given in. */
   readonly epochs: Database<true, number>;
-  /** `format`; `pinged`. */
+  /** `format`; `pinged`; `lost`: the positions of damaged entries that were trimmed, which the indexes still name. */
   readonly facts: Database<unknown, string>;
   readonly ledger: LedgerDatabase;
 }
 
+/** A journal's databases, and what keeps them this process's own. */
+export interface OpenFiles {
+  readonly databases: Databases;
+  /** The entries that were found damaged. */
+  readonly damaged: readonly Place[];
+  readonly damagedCount: number;
+  /**
+   * To be asked before each use, since LMDB does not ask, and after each write, since it may have gone to a file
+   * that nobody finds.
+   *
+   * @throws {Error} the directory or its files have been removed or replaced, or the file has been cut off.
+   */
+  assertThere(use: 'read' | 'write'): void;
+  close(): Promise<void>;
+}
+
 /**
- * Opens the databases of a journal in a directory, which is this process's until `release` is called.
+ * Opens the databases of a journal in a directory, which is this process's until they are closed.
  *
  * LMDB trusts its files: one that is not whole, or not its own, ends the process. So all that can be wrong
- * with them is looked for before it sees them.
+ * with them is looked for before it sees them. Nothing can be when nothing has touched them since they were closed.
  *
  * @throws {JournalError} ERR_JOURNAL_OPEN, with what is wrong and what to do.
  */
-export async function openFiles(
-  path: string,
-  sync: 'disk' | 'os',
-): Promise<{ databases: Databases; release: () => Promise<void> }> {
+export async function openFiles(path: string, sync: 'disk' | 'os'): Promise<OpenFiles> {
   await makeDirectory(path);
-  const release = await takeOwnership(path);
+  const lock = await takeOwnership(path);
+  const file = join(path, FILE);
   let root: RootDatabase | undefined;
   try {
     await assertReadable(path);
+    const { damaged, damagedCount } = await assertSound(path);
     root = openRoot(path, sync);
     await assertWhole(root, path);
     const databases = openDatabases(root, path);
     if (sync === 'disk') await syncDirectory(path);
-    return { databases, release };
+    await writeNote(path, { closed: null });
+    const close = async (): Promise<void> => {
+      await databases.root.close();
+      // Without the note the next start takes longer, and no more.
+      const closed = await fileState(file).catch(() => undefined);
+      if (closed) await writeNote(path, { closed }).catch(() => {});
+      await lock.release();
+    };
+    return {
+      databases,
+      damaged,
+      damagedCount,
+      assertThere: watchFiles(path, file, lock.file),
+      close,
+    };
   } catch (error) {
     await root?.close();
-    await release();
+    await lock.release();
     if (error instanceof JournalError) throw error;
-    throw openError(path, `cannot be opened: ${messageOf(error)}`, 'restore or remove it', error);
+    throw openError(path, `cannot be opened: ${messageOf(error)}`, RESTORE, error);
   }
 }
 
-/** Marks a database as a journal whose entries are stored as they are here. */
-const FORMAT = 'koa-sse-hub journal 2';
-const FACTS = 'koa-sse-hub';
-
-const FILE = 'data.mdb';
+export const FILE = 'data.mdb';
 const LOCK_FILE = 'lock.mdb';
 /** What LMDB's files begin with, behind the header of the page: its mark and the version of its format. */
 const MAGIC = Buffer.from([0xde, 0xc0, 0xef, 0xbe, 2, 0]);
 const MAX_PAGE_BYTES = 64 * 1024;
+const RESTORE = 'restore or remove it, save what is whole with `koa-sse-hub check-journal`';
 /** Far more than one transaction leaves unwritten, and less than is missing when a copy was broken off. */
 const MAX_UNWRITTEN_BYTES = 1024 * 1024;
+
+/** An option that LMDB has and its types lack. */
+const BY_FACT = { encoder: FACT_ENCODER };
 
 async function makeDirectory(path: string): Promise<void> {
   try {
@@ -81,9 +114,9 @@ async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-async function takeOwnership(path: string): Promise<() => Promise<void>> {
+async function takeOwnership(path: string): Promise<DirectoryLock> {
   try {
-    return await own(path);
+    return await lockDirectory(path);
   } catch (error) {
     if (error instanceof OwnedError) {
       throw openError(path, 'is in use by another process or journal', 'stop that', error);
@@ -119,7 +152,40 @@ async function assertReadable(path: string): Promise<void> {
   for (let pageBytes = 256; offset !== -1 && pageBytes <= MAX_PAGE_BYTES; pageBytes *= 2) {
     if (head.subarray(pageBytes + offset).indexOf(MAGIC) === 0) return;
   }
-  throw openError(path, `is damaged, or its ${FILE} is something else`, 'restore or remove it');
+  throw openError(path, `is damaged, or its ${FILE} is something else`, RESTORE);
+}
+
+/**
+ * Looks at all of the file, unless it is as this left it.
+ *
+ * @returns the entries that are damaged, which does not prevent the others from being read.
+ * @throws {JournalError} LMDB would trust what is broken.
+ */
+async function assertSound(
+  path: string,
+): Promise<{ damaged: readonly Place[]; damagedCount: number }> {
+  const file = join(path, FILE);
+  const none = { damaged: [], damagedCount: 0 };
+  const note = await readNote(path);
+  const state = await fileState(file);
+  if (state === undefined || state.bytes === '0') {
+    if (!note) return none;
+    throw openError(
+      path,
+      `has lost its updates: its ${FILE} is ${state ? 'empty' : 'gone'}, and ${NOTE_FILE} says that it was there`,
+      `restore ${FILE}, or remove the directory to begin anew`,
+    );
+  }
+  if (isSameState(note?.closed, state)) return none;
+  const check = await checkJournalFile(file);
+  if (check.missingBytes > MAX_UNWRITTEN_BYTES) {
+    throw openError(path, `is damaged: ${check.missingBytes} bytes are missing`, RESTORE);
+  }
+  const [problem] = check.problems;
+  if (problem !== undefined) {
+    throw openError(path, `is damaged (${problem}), and LMDB would end this process`, RESTORE);
+  }
+  return check;
 }
 
 /** LMDB maps the files that it makes; a write into a map for which there is no room ends the process. */
@@ -166,7 +232,7 @@ async function assertWhole(root: RootDatabase, path: string): Promise<void> {
   const missing = length - (await stat(file)).size;
   if (missing <= 0) return;
   if (missing > MAX_UNWRITTEN_BYTES) {
-    throw openError(path, `is damaged: ${missing} bytes are missing`, 'restore or remove it');
+    throw openError(path, `is damaged: ${missing} bytes are missing`, RESTORE);
   }
   // Pages that were taken and let go in one transaction are never written, and may be the last ones.
   await truncate(file, length);
@@ -176,24 +242,32 @@ function openDatabases(root: RootDatabase, path: string): Databases {
   const names = [...root.getKeys()].map(String);
   const isForeign = names.length > 0 && !names.includes(FACTS);
   if (isForeign) throw notOurs(path);
-  const facts = root.openDB<unknown, string>({ name: FACTS });
+  const facts = root.openDB<unknown, string>({ name: FACTS, ...BY_FACT });
   const isNew = [...facts.getKeys({ limit: 1 })].length === 0;
   if (isNew) facts.putSync('format', FORMAT);
-  const format = facts.get('format');
+  const format = formatOf(facts) ?? root.openDB<unknown, string>({ name: FACTS }).get('format');
   if (format !== FORMAT && format !== FORMAT_1) throw notOurs(path);
 
   const byText = { keyEncoding: 'binary', encoding: 'ordered-binary' } as const;
   const databases: Databases = {
     root,
     facts,
-    entries: root.openDB<StoredEntry, Place>({ name: 'entries' }),
+    entries: root.openDB<Buffer, Place>({ name: 'entries', encoding: 'binary' }),
     topics: root.openDB<Place, Buffer>({ name: 'topics', dupSort: true, ...byText }),
     ids: root.openDB<Place, Buffer>({ name: 'own ids', dupSort: true, ...byText }),
     epochs: root.openDB<true, number>({ name: 'epochs' }),
-    ledger: root.openDB({ name: 'ledger' }),
+    ledger: root.openDB({ name: 'ledger', ...BY_FACT }),
   };
   if (format === FORMAT_1) upgrade(root, databases, FORMAT);
   return databases;
+}
+
+function formatOf(facts: Databases['facts']): unknown {
+  try {
+    return facts.get('format');
+  } catch {
+    return undefined; // It is stored as another version does.
+  }
 }
 
 /** The part of LMDB's statistics that is used here; its types leave it open. */

@@ -4,7 +4,7 @@ import type { Database } from 'lmdb';
 import type { Retention } from './journal.js';
 import { comparePositions, type Entry, type Position, parsePosition } from './journal.js';
 import type { ClockState } from './journal-clock.js';
-import { type Place, type StoredEntry, stampOf, toEntry } from './lmdb-entry.js';
+import { decodeEntry, type Place, stampOf, toEntry, toPosition } from './lmdb-entry.js';
 import {
   bytesOf,
   type Holding,
@@ -52,13 +52,16 @@ type LedgerKey =
 type RunKey = ['run', owner: string, epoch: number, last: number];
 
 interface LedgerDatabases {
-  readonly entries: Database<StoredEntry, Place>;
+  readonly entries: Database<Buffer, Place>;
   readonly ledger: LedgerDatabase;
 }
 
 export interface KeyedEntry {
   readonly key: Place;
-  readonly entry: Entry;
+  /** Undefined if it is damaged. */
+  readonly entry: Entry | undefined;
+  /** What it has at least come to, if it is damaged. */
+  readonly bytes?: number;
 }
 
 /** What a commit does to the ledger. */
@@ -96,7 +99,10 @@ const EMPTY: LedgerState = { lasting: NOTHING, transient: NOTHING };
 /** The state that a snapshot of the database has. */
 export function ledgerState({ ledger }: Pick<LedgerDatabases, 'ledger'>): LedgerState {
   const stored = ledger.get(['state']) as StoredState | undefined;
-  if (stored === undefined) return EMPTY;
+  return stored === undefined ? EMPTY : fromStoredState(stored);
+}
+
+export function fromStoredState(stored: StoredState): LedgerState {
   const [count, bytes, transientCount, transientBytes, trimmed, trimmedTransient, clock] = stored;
   const [time, wall, highWall, highTime] = clock;
   return {
@@ -230,7 +236,7 @@ export class Ledger {
 type CommittedState = LedgerState & { readonly clock: ClockState };
 
 /** Without the names of its parts, since it is written with each commit. */
-type StoredState = [
+export type StoredState = [
   count: number,
   bytes: number,
   transientCount: number,
@@ -303,8 +309,10 @@ class Draft {
 
   trimOlder(appendedBefore: number, most: number): void {
     for (const { key, value } of this.#databases.entries.getRange({ limit: most })) {
-      if (this.taken.size >= most || stampOf(value) >= appendedBefore) return;
-      this.#take({ key, entry: toEntry(key, value) });
+      const stored = decodeEntry(key, value);
+      // One that is damaged tells no time: it goes with those around it.
+      if (this.taken.size >= most || (stored && stampOf(stored) >= appendedBefore)) return;
+      this.#take(toKeyed(key, value));
     }
   }
 
@@ -326,16 +334,24 @@ class Draft {
         if (kind === undefined) break;
         const heaviest = this.#shares.heaviest(kind);
         front ??= this.#lastingAfter(from);
-        const next = heaviest === undefined ? takeNext(front) : this.#nextOf(heaviest);
+        let next = heaviest === undefined ? takeNext(front) : this.#nextOf(heaviest);
         // What is added now can be trimmed by the next commit; nothing else is in its stead.
+        if (next === undefined && (heaviest === undefined || this.#hasAdded(heaviest))) break;
+        // Damaged entries have gone that nobody could count out of what their owner holds.
+        const isOldest = heaviest === undefined || next === undefined;
+        next ??= takeNext(front);
         if (next === undefined) break;
-        if (heaviest === undefined) reached = next.key;
+        if (isOldest) reached = next.key;
         this.#take(next);
       }
     } finally {
       front?.return(undefined);
     }
     return reached;
+  }
+
+  #hasAdded(owner: string): boolean {
+    return this.runs.some((run) => run.owner === owner);
   }
 
   toState(clock: ClockState): CommittedState {
@@ -361,8 +377,12 @@ class Draft {
 
   #take(taken: KeyedEntry): void {
     const { key, entry } = taken;
+    this.taken.set(toPosition(key), taken);
+    if (entry === undefined) {
+      this.#takeDamaged(taken);
+      return;
+    }
     const owner = ownerOf(entry);
-    this.taken.set(entry.position, taken);
     this.#count(owner, sizeOf(entry), minus).trimmedThrough = key;
     if (owner === TRANSIENT) {
       this.#trimmedTransient = later(this.#trimmedTransient, entry.position);
@@ -371,6 +391,18 @@ class Draft {
       // Its own id is looked for as long as it is the newest; without one its topics are of no use.
       this.#trimmed = { id, position, topics: id === position ? [] : topics, private: isPrivate };
     }
+  }
+
+  /** Whose it was is not known: it goes from the sum alone. */
+  #takeDamaged({ key, bytes = 0 }: KeyedEntry): void {
+    const { lasting } = this;
+    this.lasting = {
+      count: Math.max(lasting.count - 1, 0),
+      bytes: Math.max(lasting.bytes - bytes, 0),
+    };
+    const position = toPosition(key);
+    if (this.#trimmed && comparePositions(position, this.#trimmed.position) <= 0) return;
+    this.#trimmed = { id: position, position, topics: [], private: true };
   }
 
   #count(owner: string, size: Holding, combine: typeof plus): OwnerChange {
@@ -404,9 +436,8 @@ class Draft {
     for (const { key, value } of ledger.getRange(runsOf(owner))) {
       const [, , epoch, last] = key as RunKey;
       const run = entries.getRange({ start: [epoch, value as number], end: [epoch, last + 1] });
-      for (const { key: place, value: stored } of run) {
-        const entry = toEntry(place, stored);
-        if (!this.taken.has(entry.position)) yield { key: place, entry };
+      for (const { key: place, value: bytes } of run) {
+        if (!this.taken.has(toPosition(place))) yield toKeyed(place, bytes);
       }
     }
   }
@@ -414,14 +445,21 @@ class Draft {
   *#lastingAfter(from: Place | undefined): Generator<KeyedEntry> {
     const range = from === undefined ? {} : { start: from };
     for (const { key, value } of this.#databases.entries.getRange(range)) {
-      const entry = toEntry(key, value);
-      if (!entry.transient && !this.taken.has(entry.position)) yield { key, entry };
+      const keyed = toKeyed(key, value);
+      if (!keyed.entry?.transient && !this.taken.has(toPosition(key))) yield keyed;
     }
   }
 }
 
 function isOfSameOwner(a: Entry, b: Entry): boolean {
   return a.publisher === b.publisher && a.transient === b.transient;
+}
+
+function toKeyed(key: Place, value: Buffer): KeyedEntry {
+  const stored = decodeEntry(key, value);
+  return stored
+    ? { key, entry: toEntry(key, stored) }
+    : { key, entry: undefined, bytes: value.length };
 }
 
 function takeNext<T>(from: Generator<T>): T | undefined {

@@ -1,6 +1,7 @@
 import type { Database, RootDatabase } from 'lmdb';
 import type { EntryRef, Position } from './journal.js';
-import { type Place, type StoredEntry, stampOf, toEntry } from './lmdb-entry.js';
+import { FACTS } from './lmdb-check.js';
+import { encodeEntry, type Place, type StoredEntry, stampOf, toEntry } from './lmdb-entry.js';
 import type { Databases } from './lmdb-files.js';
 import { Ledger, toStoredState } from './lmdb-ledger.js';
 
@@ -9,12 +10,15 @@ export const FORMAT_1 = 'koa-sse-hub journal 1';
 
 /**
  * Makes a journal of format 1 one of this format, in one transaction: whoever is killed in it leaves a journal of
- * format 1. It reads every entry once, which takes some seconds for each million; entries stay as they are.
+ * format 1. It reads every entry once and writes it with a checksum, which takes some
+ * seconds for each million.
  *
  * @param format - the mark of this format.
  */
 export function upgrade(root: RootDatabase, databases: Databases, format: string): void {
   const { entries, ids, facts } = databases;
+  const oldEntries = root.openDB<StoredEntry, Place>({ name: 'entries' });
+  const oldFacts = root.openDB<unknown, string>({ name: FACTS });
   // Dropped after it, since LMDB drops no database in the midst of a transaction that uses others.
   const oldIds = root.openDB<Place, Buffer>({
     name: 'ids',
@@ -27,7 +31,7 @@ export function upgrade(root: RootDatabase, databases: Databases, format: string
     const sums = new Ledger(databases, { maxUpdates: Number.MAX_SAFE_INTEGER, maxAgeMs: 0 });
     let after: Place | undefined;
     for (;;) {
-      const page: { key: Place; value: StoredEntry }[] = [...pageOf(entries, after)];
+      const page: { key: Place; value: StoredEntry }[] = [...pageOf(oldEntries, after)];
       if (page.length === 0) break;
       after = page.at(-1)?.key;
       const change = sums.prepare(
@@ -40,17 +44,17 @@ export function upgrade(root: RootDatabase, databases: Databases, format: string
       for (const { key, value } of page) {
         const [, ...rest] = value;
         // The clock was ahead then, and would hold up the trimming of all that came later.
-        if (stampOf(value) > now) entries.put(key, [now, ...rest]);
+        entries.put(key, encodeEntry(key, [Math.min(stampOf(value), now), ...rest]));
         const { id, position } = toEntry(key, value);
         if (id !== position) ids.put(Buffer.from(id), key);
       }
     }
-    const trimmed = facts.get('trimmed') as EntryRef | undefined;
+    const trimmed = oldFacts.get('trimmed') as EntryRef | undefined;
     databases.ledger.put(
       ['state'],
       toStoredState({ ...sums.state, clock, trimmed: trimmed && withoutOwnId(trimmed) }),
     );
-    facts.remove('trimmed');
+    for (const name of ['trimmed', 'pinged']) facts.remove(name);
     oldIds.clearSync();
     facts.put('format', format);
   });

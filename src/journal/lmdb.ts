@@ -26,8 +26,17 @@ import {
   type Update,
 } from './journal.js';
 import { JournalClock } from './journal-clock.js';
-import { type Place, type StoredEntry, toEntry, toPosition, toStored } from './lmdb-entry.js';
-import { type Databases, messageOf, openFiles } from './lmdb-files.js';
+import { type DamageReport, Damages } from './lmdb-damage.js';
+import {
+  comparePlaces,
+  decodeEntry,
+  encodeEntry,
+  type Place,
+  toEntry,
+  toPosition,
+  toStored,
+} from './lmdb-entry.js';
+import { type Databases, messageOf, type OpenFiles, openFiles } from './lmdb-files.js';
 import { Ledger, type LedgerChange, ledgerState } from './lmdb-ledger.js';
 import { admitsAll, mergeDistinct, TOPICS_PER_PAGE, takeWithin, trimmedAfter } from './select.js';
 
@@ -40,6 +49,11 @@ export interface LmdbJournalOptions extends Retention {
    * the `os` may not open again.
    */
   readonly sync: 'disk' | 'os';
+  /**
+   * Is told of entries that are damaged, each once: those that were found when the journal was opened, before it is
+   * given out, and those that a read meets. They are left out of what is read.
+   */
+  readonly onDamage?: ((report: DamageReport) => void) | undefined;
 }
 
 /**
@@ -48,8 +62,7 @@ export interface LmdbJournalOptions extends Retention {
  * @throws {JournalError} ERR_JOURNAL_OPEN.
  */
 export async function openLmdbJournal(options: LmdbJournalOptions): Promise<Journal> {
-  const { databases, release } = await openFiles(resolve(options.path), options.sync);
-  return new LmdbJournal(databases, options, release);
+  return new LmdbJournal(await openFiles(resolve(options.path), options.sync), options);
 }
 
 /**
@@ -72,7 +85,8 @@ class LmdbJournal implements Journal {
   readonly #databases: Databases;
   readonly #ledger: Ledger;
   readonly #clock: JournalClock;
-  readonly #release: () => Promise<void>;
+  readonly #files: OpenFiles;
+  readonly #damages: Damages;
   readonly #epoch: number;
   #nextSequence = 1;
   #epochIsStored = false;
@@ -87,9 +101,12 @@ class LmdbJournal implements Journal {
   #closing: Promise<void> | undefined;
   readonly #ageCheck: NodeJS.Timeout | undefined;
 
-  constructor(databases: Databases, retention: Retention, release: () => Promise<void>) {
+  constructor(files: OpenFiles, { onDamage, ...retention }: LmdbJournalOptions) {
+    const { databases } = files;
+    this.#files = files;
     this.#databases = databases;
-    this.#release = release;
+    this.#damages = new Damages(onDamage);
+    this.#damages.found(files.damaged, files.damagedCount);
     this.#ledger = new Ledger(databases, retention);
     this.#clock = new JournalClock(this.#ledger.state.clock);
     // Later than all before, also when the clock has been set back.
@@ -124,9 +141,11 @@ class LmdbJournal implements Journal {
   async read(range: ReadRange): Promise<ReadResult> {
     return this.#look((databases) => {
       const { trimmed, trimmedTransient } = ledgerState(databases);
+      const before = this.#damages.met;
       return {
         entries: takeWithin(range, this.#entriesOf(range)),
         ...trimmedAfter(range.after, trimmed?.position, trimmedTransient),
+        damaged: this.#damages.met > before || undefined,
       };
     });
   }
@@ -178,8 +197,8 @@ class LmdbJournal implements Journal {
       const [oldest] = entries.getRange({ limit: 1 });
       const [head] = entries.getRange({ limit: 1, reverse: true });
       return {
-        oldest: oldest && toRef(toEntry(oldest.key, oldest.value)),
-        head: head && toRef(toEntry(head.key, head.value)),
+        oldest: oldest && refAt(oldest),
+        head: head && refAt(head),
       };
     });
   }
@@ -193,8 +212,7 @@ class LmdbJournal implements Journal {
     clearInterval(this.#ageCheck);
     await this.#running;
     this.#followers.clear();
-    await this.#databases.root.close();
-    await this.#release();
+    await this.#files.close();
   }
 
   #enqueue(queue: Append[], updates: readonly Update[]): Promise<readonly EntryRef[]> {
@@ -268,21 +286,26 @@ class LmdbJournal implements Journal {
   /** Writes one transaction, and resolves when it is durable as configured. */
   async #write(added: readonly Entry[], change: LedgerChange, isPinged: boolean) {
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
+    this.#assertThere();
     const appendedAt = change.state.clock.time;
+    const lost = this.#lostWith(change);
     const written = root.batch(() => {
       // Nothing in here may throw: what had been put until then would be committed.
       for (const entry of added) {
         const place = parsePosition(entry.position);
-        entries.put(place, toStored(entry, appendedAt));
+        entries.put(place, encodeEntry(place, toStored(entry, appendedAt)));
         for (const topic of entry.topics) topics.put(Buffer.from(topic), place);
         if (entry.id !== entry.position) ids.put(Buffer.from(entry.id), place);
       }
       if (added.length > 0 && !this.#epochIsStored) epochs.put(this.#epoch, true);
       for (const { key, entry } of change.outdated) {
         entries.remove(key);
+        // Nobody knows the topics of a damaged one, so the indexes go on naming it.
+        if (entry === undefined) continue;
         for (const topic of entry.topics) topics.remove(Buffer.from(topic), key);
         if (entry.id !== entry.position) ids.remove(Buffer.from(entry.id), key);
       }
+      if (lost.length > 0) facts.put('lost', lost);
       this.#ledger.write(change);
       if (isPinged) facts.put('pinged', appendedAt);
     });
@@ -293,8 +316,27 @@ class LmdbJournal implements Journal {
       this.#ledger.abandon(change);
       throw await causeOf(error);
     }
+    this.#assertThere();
     this.#ledger.settle(change);
     this.#epochIsStored ||= added.length > 0;
+  }
+
+  /** What is to be noted of damaged entries that are trimmed: the indexes go on naming them. */
+  #lostWith({ outdated }: LedgerChange): readonly Position[] {
+    const lost = outdated.filter(({ entry }) => entry === undefined);
+    if (lost.length === 0) return [];
+    const before = (this.#databases.facts.get('lost') as Position[] | undefined) ?? [];
+    return [...before, ...lost.map(({ key }) => toPosition(key))];
+  }
+
+  /** Nothing is acknowledged that went to a file which nobody finds, also not when another one is there again. */
+  #assertThere(): void {
+    try {
+      this.#files.assertThere('write');
+    } catch (error) {
+      this.#failure = error;
+      throw error;
+    }
   }
 
   /**
@@ -314,7 +356,7 @@ class LmdbJournal implements Journal {
 
   #unavailable(error: unknown): JournalError {
     const remedy = this.#failure
-      ? 'Restart this process once its disk works.'
+      ? 'Restart this process once its disk works and its directory is there.'
       : 'See that its disk has room and works.';
     return new JournalError(
       'ERR_JOURNAL_UNAVAILABLE',
@@ -330,11 +372,11 @@ class LmdbJournal implements Journal {
       ...(through === undefined ? {} : { end: placeAfter(through) }),
     };
     if (topics === undefined) {
-      return databases.entries.getRange(range).map(({ key, value }) => toEntry(key, value));
+      return this.#whole(databases.entries.getRange(range));
     }
     const keys = topics.map(toKey).filter((key) => key !== undefined);
     const sources = keys.map((key) => databases.topics.getValues(key, range));
-    return entriesAt(databases, mergeDistinct(sources, comparePlaces));
+    return this.#whole(valuesAt(databases, mergeDistinct(sources, comparePlaces)));
   }
 
   #newest(topic: string, count: number, before: Position | undefined): Entry[] {
@@ -345,7 +387,7 @@ class LmdbJournal implements Journal {
       limit: count,
       ...(before === undefined ? {} : { start: placeBefore(before) }),
     });
-    return [...entriesAt(this.#databases, [...places].reverse())];
+    return [...this.#whole(valuesAt(this.#databases, [...places].reverse()))];
   }
 
   /** The oldest entry with an own id that is admitted. */
@@ -354,16 +396,32 @@ class LmdbJournal implements Journal {
     const key = toKey(id);
     // Most ids are new, which a look for one place tells quicker than for all.
     if (key === undefined || ids.get(key) === undefined) return undefined;
-    for (const entry of entriesAt(this.#databases, ids.getValues(key))) {
+    for (const entry of this.#whole(valuesAt(this.#databases, ids.getValues(key)))) {
       if (admits(entry)) return entry;
     }
     return undefined;
+  }
+
+  /** The entries that are whole; those that are not are met as damage. */
+  *#whole(values: Iterable<KeyedValue>): Generator<Entry> {
+    for (const { key, value } of values) {
+      const stored = value && decodeEntry(key, value);
+      if (stored) yield toEntry(key, stored);
+      else if (value || !this.#isTrimmed(key)) this.#damages.meet(key);
+    }
+  }
+
+  /** Whether an index names what has been trimmed, which it does if that was damaged. */
+  #isTrimmed(place: Place): boolean {
+    const { trimmed } = ledgerState(this.#databases);
+    return trimmed !== undefined && comparePlaces(place, parsePosition(trimmed.position)) <= 0;
   }
 
   /** Reads in one snapshot: LMDB keeps the one it has begun with until the end of this turn. */
   #look<T>(reader: (databases: Databases) => T): T {
     if (this.#closing) throw closedError();
     try {
+      this.#files.assertThere('read');
       return reader(this.#databases);
     } catch (error) {
       throw new JournalError(
@@ -375,8 +433,21 @@ class LmdbJournal implements Journal {
   }
 }
 
-function* entriesAt({ entries }: Databases, places: Iterable<Place>): Generator<Entry> {
-  for (const place of places) yield toEntry(place, entries.get(place) as StoredEntry);
+interface KeyedValue {
+  readonly key: Place;
+  /** Undefined if an index names an entry that is not there. */
+  readonly value: Buffer | undefined;
+}
+
+function* valuesAt({ entries }: Databases, places: Iterable<Place>): Generator<KeyedValue> {
+  for (const key of places) yield { key, value: entries.get(key) };
+}
+
+/** A damaged entry is known by its position alone. */
+function refAt({ key, value }: KeyedValue): EntryRef {
+  const stored = value && decodeEntry(key, value);
+  const position = toPosition(key);
+  return stored ? toRef(toEntry(key, stored)) : { id: position, position };
 }
 
 function placeAfter(position: Position): Place {
@@ -388,10 +459,6 @@ function placeAfter(position: Position): Place {
 function placeBefore(position: Position): Place {
   const [epoch, sequence] = parsePosition(position);
   return [epoch, sequence - 1];
-}
-
-function comparePlaces(a: Place, b: Place): number {
-  return a[0] - b[0] || a[1] - b[1];
 }
 
 function hasKeys({ topics, id, publisher }: Update): boolean {

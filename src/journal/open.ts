@@ -1,10 +1,13 @@
 import { type Journal, JournalError, type Retention } from './journal.js';
 import { openLmdbJournal } from './lmdb.js';
+import type { DamageReport } from './lmdb-damage.js';
 import { openMemoryJournal } from './memory.js';
 
 export interface JournalOptions extends Retention {
   /** When an append to `lmdb:` is durable; see {@link openLmdbJournal}. */
   readonly sync: 'disk' | 'os';
+  /** Is told of updates in `lmdb:` that are damaged; see {@link openLmdbJournal}. */
+  readonly onDamage?: ((report: DamageReport) => void) | undefined;
 }
 
 const DEFAULTS: JournalOptions = {

@@ -4,12 +4,17 @@ import { type FileHandle, link, open, readdir, rm } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 
+export interface DirectoryLock {
+  /** The file that says who has the directory. As long as it is there, nobody else can have it. */
+  readonly file: string;
+  release(): Promise<void>;
+}
+
 /** Somebody owns the directory already. */
 export class OwnedError extends Error {}
 
 /**
- * Makes this the one owner of a directory, until the returned function is called or the process is gone,
- * however it goes.
+ * Makes this the one owner of a directory, until it is released or the process is gone, however it goes.
  *
  * Who owns a directory listens on a socket in it. The kernel closes the socket with the process, and after
  * that a connection is refused. A file with a process id would not do: in containers everybody is process 1.
@@ -20,7 +25,7 @@ export class OwnedError extends Error {}
  *
  * @throws {OwnedError} somebody owns it.
  */
-export async function own(directory: string): Promise<() => Promise<void>> {
+export async function lockDirectory(directory: string): Promise<DirectoryLock> {
   const { prefix, handle } = await shortPrefix(directory);
   const path = (name: string): string => join(prefix, name);
   // It listens before it has its name as an owner: who finds that name is never refused while it lives.
@@ -49,7 +54,7 @@ export async function own(directory: string): Promise<() => Promise<void>> {
       const before = turns.filter((turn) => turn <= last).map((turn) => `owner.${turn}`);
       if (Math.max(...turns) === last + 1) {
         for (const old of [...before, name]) await rm(path(old), { force: true });
-        return release;
+        return { file: join(directory, `owner.${last + 1}`), release };
       }
       // What was the last when it was looked for has been removed since, and this was not its turn.
       await rm(path(`owner.${last + 1}`), { force: true });
