@@ -65,6 +65,17 @@ export async function lockDirectory(directory: string): Promise<DirectoryLock> {
   }
 }
 
+/** Whether somebody owns a directory now. It leaves the directory as it is. */
+export async function isDirectoryLocked(directory: string): Promise<boolean> {
+  const { prefix, handle } = await shortPrefix(directory);
+  try {
+    const last = Math.max(...(await turnsIn(prefix)), 0);
+    return last > 0 && (await isListenedOn(join(prefix, `owner.${last}`)));
+  } finally {
+    await handle?.close();
+  }
+}
+
 /** The least that any system's `sun_path` holds, less the longest name put into the directory. */
 const MAX_PREFIX_BYTES = 104 - 1 - '/'.length - 36;
 

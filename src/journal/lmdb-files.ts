@@ -2,7 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open as openFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb';
-import { type DirectoryLock, lockDirectory, OwnedError } from './directory-lock.js';
+import {
+  type DirectoryLock,
+  isDirectoryLocked,
+  lockDirectory,
+  OwnedError,
+} from './directory-lock.js';
 import { watchFiles } from './file-watch.js';
 import { JournalError } from './journal.js';
 import { checkJournalFile, FACTS, FORMAT } from './lmdb-check.js';
@@ -93,6 +98,27 @@ const MAX_PAGE_BYTES = 64 * 1024;
 const RESTORE = 'restore or remove it, save what is whole with `koa-sse-hub check-journal`';
 /** Far more than one transaction leaves unwritten, and less than is missing when a copy was broken off. */
 const MAX_UNWRITTEN_BYTES = 1024 * 1024;
+
+/**
+ * Looks at the file of a journal that no process has. Nothing in the directory is written; so nobody is kept out who
+ * comes meanwhile.
+ *
+ * @throws {JournalError} ERR_JOURNAL_OPEN: there is no file, or a process has the directory.
+ */
+export async function withFile<T>(path: string, act: (file: string) => Promise<T>): Promise<T> {
+  const file = join(path, FILE);
+  const state = await fileState(file).catch((error: unknown) => {
+    throw openError(path, `cannot be read: ${messageOf(error)}`, 'let this user read it', error);
+  });
+  if (state === undefined || state.bytes === '0') {
+    const what = state ? 'is empty' : 'is not there';
+    throw openError(path, `is no journal: its ${FILE} ${what}`, 'see where it is');
+  }
+  if (await isDirectoryLocked(path)) {
+    throw openError(path, 'is in use by another process or journal', 'stop that');
+  }
+  return act(file);
+}
 
 /** An option that LMDB has and its types lack. */
 const BY_FACT = { encoder: FACT_ENCODER };

@@ -1,0 +1,134 @@
+/** Looks at the journal of a directory that no process has, and saves what is whole in it. */
+
+import { readdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { JournalError, type Position, parsePosition } from './journal.js';
+import { checkJournalFile, type JournalCheck, scanJournalFile } from './lmdb-check.js';
+import {
+  comparePlaces,
+  encodeEntry,
+  type Place,
+  type StoredEntry,
+  stampOf,
+  toEntry,
+  toPosition,
+} from './lmdb-entry.js';
+import { type Databases, openFiles, withFile } from './lmdb-files.js';
+import { Ledger } from './lmdb-ledger.js';
+
+/** A journal that was saved. */
+export interface Saved {
+  readonly entries: number;
+  /** Clients whose last update is before this one are told of a gap; undefined if nothing was lost or trimmed. */
+  readonly lostThrough: Position | undefined;
+}
+
+/**
+ * Says what is whole in a journal, and leaves it as it is.
+ *
+ * @throws {JournalError} ERR_JOURNAL_OPEN: there is none, or a process has it.
+ */
+export function checkJournal(directory: string): Promise<JournalCheck> {
+  return withFile(resolve(directory), (file) => checkJournalFile(file));
+}
+
+/**
+ * Saves what is whole in a journal as a journal in a new directory. Positions, ids and times stay, so that clients go
+ * on from where they are. It holds all of the updates in memory.
+ *
+ * @throws {JournalError} ERR_JOURNAL_OPEN, also if the new directory is there and not empty.
+ */
+export function saveJournal(from: string, to: string): Promise<Saved> {
+  return withFile(resolve(from), async (file) => {
+    await assertEmpty(resolve(to));
+    const found = new Map<Position, KeyedStored>();
+    const take = (place: Place, stored: StoredEntry): void => {
+      const position = toPosition(place);
+      if (!found.has(position)) found.set(position, { place, stored });
+    };
+    const check = await checkJournalFile(file, take);
+    // What hangs from a broken page is found on its own page; so is what was trimmed lately.
+    if (check.problems.length > 0) await scanJournalFile(file, take);
+    const entries = [...found.values()].sort((a, b) => comparePlaces(a.place, b.place));
+    const lostThrough = lastLost(entries, check);
+    await write(resolve(to), entries, lostThrough);
+    return { entries: entries.length, lostThrough };
+  });
+}
+
+const COMMIT = 1000;
+
+interface KeyedStored {
+  readonly place: Place;
+  readonly stored: StoredEntry;
+}
+
+async function assertEmpty(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  if (names.length === 0) return;
+  throw new JournalError(
+    'ERR_JOURNAL_OPEN',
+    `The directory ${directory} is not empty; name one that is not there yet.`,
+  );
+}
+
+/** After which position nothing that was held is missing. Rather a gap too many than one too few. */
+function lastLost(entries: readonly KeyedStored[], check: JournalCheck): Position | undefined {
+  const last = entries.at(-1)?.place;
+  if (last === undefined) return undefined;
+  // With broken pages nobody knows how much has been behind the last that was found.
+  if (check.problems.length > 0) return toPosition([last[0], last[1] + 1]);
+  const places = check.damaged.map((place): Place => place);
+  if (check.trimmed !== undefined) places.push(parsePosition(check.trimmed));
+  const lost = places.sort(comparePlaces).at(-1);
+  return lost && toPosition(lost);
+}
+
+async function write(
+  to: string,
+  entries: readonly KeyedStored[],
+  lostThrough: Position | undefined,
+): Promise<void> {
+  const { databases, close } = await openFiles(to, 'disk');
+  try {
+    const ledger = new Ledger(databases, { maxUpdates: Number.MAX_SAFE_INTEGER, maxAgeMs: 0 });
+    for (let start = 0; start < entries.length; start += COMMIT) {
+      await writeSome(databases, ledger, entries.slice(start, start + COMMIT));
+    }
+    if (lostThrough === undefined) return;
+    const trimmed = { id: lostThrough, position: lostThrough, topics: [], private: true };
+    await databases.ledger.put(['state'], { ...ledger.state, trimmed });
+  } finally {
+    await close();
+  }
+}
+
+async function writeSome(
+  databases: Databases,
+  ledger: Ledger,
+  some: readonly KeyedStored[],
+): Promise<void> {
+  const now = Date.now();
+  // The clock that they were stamped with: so their age is counted on from there.
+  const clock = { time: now, wall: now, highWall: now, highTime: now };
+  const change = ledger.prepare(
+    some.map(({ place, stored }) => toEntry(place, stored)),
+    clock,
+    0,
+  );
+  await databases.root.batch(() => {
+    for (const { place, stored } of some) {
+      const { id, position, topics } = toEntry(place, stored);
+      const [, ...rest] = stored;
+      databases.entries.put(place, encodeEntry(place, [Math.min(stampOf(stored), now), ...rest]));
+      for (const topic of topics) databases.topics.put(Buffer.from(topic), place);
+      if (id !== position) databases.ids.put(Buffer.from(id), place);
+      databases.epochs.put(place[0], true);
+    }
+    ledger.write(change);
+  });
+  ledger.settle(change);
+}

@@ -1,0 +1,350 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Entry, Journal } from '../src/journal/journal.js';
+import { openLmdbJournal } from '../src/journal/lmdb.js';
+import type { DamageReport } from '../src/journal/lmdb-damage.js';
+import { checkJournal, saveJournal } from '../src/journal/lmdb-save.js';
+import { dataOf, KEEP_ALL, NO_LIMIT, readAll, update } from './support/journal-contract.js';
+import { buildJournalProcess, temporaryDirectory } from './support/journal-process.js';
+
+let directory: string;
+let path: string;
+let count = 0;
+let processes: Awaited<ReturnType<typeof buildJournalProcess>>;
+/** A journal of some hundred updates, what it holds, and its file. */
+let original: { path: string; entries: readonly Entry[]; file: Buffer };
+
+beforeAll(async () => {
+  [directory, processes] = await Promise.all([temporaryDirectory(), buildJournalProcess()]);
+  original = await makeOriginal();
+});
+
+beforeEach(() => {
+  path = join(directory, `${++count}`);
+});
+
+afterAll(async () => {
+  await processes.remove();
+  await rm(directory, { recursive: true });
+});
+
+type Options = Parameters<typeof openLmdbJournal>[0];
+const open = (rest: Partial<Options> = {}): Promise<Journal> =>
+  openLmdbJournal({ path, sync: 'os', ...KEEP_ALL, ...rest });
+
+describe('random bytes in the file', () => {
+  test('never end the process, and are never followed by fewer or other updates without a word', async () => {
+    const seed = Number(process.env.DAMAGE_SEED ?? 1);
+    const outcomes = { whole: 0, reported: 0, refused: 0 };
+    const variants = Array.from({ length: 48 }, (_, n) => seed * 1000 + n);
+    const replay = async (variant: number): Promise<keyof typeof outcomes> => {
+      const copy = join(directory, `variant ${variant}`);
+      await writeFileIn(copy, scribble(original.file, variant));
+      let child: Awaited<ReturnType<typeof processes.start>>;
+      try {
+        child = await processes.start(copy, { sync: 'os' });
+      } catch (error) {
+        // Not 'The process has ended.'
+        expect({ variant, code: (error as { code?: string }).code }).toEqual({
+          variant,
+          code: 'ERR_JOURNAL_OPEN',
+        });
+        return 'refused';
+      }
+      const held = new Map(original.entries.map((entry) => [entry.position, asSent(entry)]));
+      for (const topics of [undefined, ['t'], ['u1']]) {
+        const { entries, damaged } = (await child.call('read', { ...NO_LIMIT, topics })) as {
+          entries: Entry[];
+          damaged?: boolean;
+        };
+        for (const entry of entries) expect(entry).toEqual(held.get(entry.position));
+        const all = original.entries.filter(
+          (entry) => !topics || topics.some((topic) => entry.topics.includes(topic)),
+        );
+        if (entries.length < all.length)
+          expect({ variant, damaged }).toEqual({ variant, damaged: true });
+      }
+      const damaged = await child.call('damaged');
+      await child.append([update('goes on')]);
+      await child.kill();
+      return damaged === 0 ? 'whole' : 'reported';
+    };
+    for (let start = 0; start < variants.length; start += 4) {
+      const some = await Promise.all(variants.slice(start, start + 4).map(replay));
+      for (const outcome of some) outcomes[outcome]++;
+    }
+    // All three were seen: the damage reaches what it should.
+    for (const times of Object.values(outcomes)) expect(times).toBeGreaterThan(0);
+  }, 60_000);
+});
+
+describe('a damaged update', () => {
+  test('is left out and told of, when the journal is opened and to those who read it', async () => {
+    const reports: DamageReport[] = [];
+    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    const journal = await open({ onDamage: (report) => reports.push(report) });
+    const position = positionOf('update 7;');
+    expect(reports).toEqual([{ positions: [position], count: 1, total: 1 }]);
+    const all = await journal.read(NO_LIMIT);
+    expect(all.damaged).toBe(true);
+    expect(dataOf(all.entries)).toEqual(
+      dataOf(original.entries).filter((data) => !data.startsWith('update 7;')),
+    );
+    // It has topic u0, and others cannot have missed it.
+    expect((await journal.read({ ...NO_LIMIT, topics: ['u0'] })).damaged).toBe(true);
+    expect((await journal.read({ ...NO_LIMIT, topics: ['u1'] })).damaged).toBeUndefined();
+    expect((await journal.read({ ...NO_LIMIT, after: position })).damaged).toBeUndefined();
+    expect(reports).toHaveLength(1);
+    await journal.close();
+  });
+
+  test('is trimmed as the others are, after which the journal is whole again', async () => {
+    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    let journal = await open({ maxUpdates: 5 });
+    for (let n = 0; n < 5; n++) await journal.append([update(`new ${n}`)]);
+    expect(dataOf(await readAll(journal))).toEqual(['new 0', 'new 1', 'new 2', 'new 3', 'new 4']);
+    expect((await journal.read({ ...NO_LIMIT, topics: ['u0'] })).damaged).toBeUndefined();
+    await journal.close();
+    await rm(join(path, 'journal.json'));
+    const reports: DamageReport[] = [];
+    journal = await open({ maxUpdates: 5, onDamage: (report) => reports.push(report) });
+    expect(reports).toEqual([]);
+    await journal.close();
+  });
+});
+
+describe('a file that is no longer what it was', () => {
+  test.each([
+    ['emptied', (file: string) => truncate(file, 0)],
+    ['removed', (file: string) => rm(file)],
+  ])('is not taken for a new journal when it has been %s', async (_, harm) => {
+    await (await open()).close();
+    await harm(join(path, 'data.mdb'));
+    await expect(open()).rejects.toMatchObject({
+      code: 'ERR_JOURNAL_OPEN',
+      message: expect.stringMatching(/has lost its updates.*remove the directory to begin anew/),
+    });
+    await rm(path, { recursive: true });
+    await (await open()).close();
+  });
+
+  test('is checked after a clean stop too, if anything has changed it since', async () => {
+    const journal = await open();
+    await journal.append([update('some text')]);
+    await journal.close();
+    const file = join(path, 'data.mdb');
+    const { atime, mtime } = await stat(file);
+    const bytes = await readFile(file);
+    await writeFile(file, overwriteText(bytes, 'some text', 'sXme text'));
+    const { utimes } = await import('node:fs/promises');
+    await utimes(file, atime, mtime);
+    const reports: DamageReport[] = [];
+    await (await open({ onDamage: (report) => reports.push(report) })).close();
+    expect(reports).toMatchObject([{ count: 1 }]);
+  });
+});
+
+describe('a directory that goes away under an open journal', () => {
+  const unavailable = {
+    code: 'ERR_JOURNAL_UNAVAILABLE',
+    message: expect.stringMatching(/has been removed or replaced.*Restart this process/),
+  };
+
+  test.each([
+    ['removed', async () => rm(path, { recursive: true })],
+    ['moved', async () => rename(path, `${path} moved`)],
+    [
+      'replaced by a copy',
+      async () => {
+        await rename(path, `${path} moved`);
+        await mkdir(path);
+        await cp(join(`${path} moved`, 'data.mdb'), join(path, 'data.mdb'));
+      },
+    ],
+    ['robbed of what keeps others out', async () => rm(join(path, 'owner.1'))],
+  ])('acknowledges nothing once it is %s', async (_, harm) => {
+    const journal = await open();
+    await journal.append([update('before')]);
+    await harm();
+    await expect(journal.append([update('after')])).rejects.toMatchObject(unavailable);
+    await expect(journal.ping()).rejects.toMatchObject(unavailable);
+    await journal.close();
+  });
+
+  test('goes on refusing when another process has made it anew', async () => {
+    const journal = await open();
+    await rm(path, { recursive: true });
+    const other = await processes.start(path);
+    await other.append([update('of the other')]);
+    await expect(journal.append([update('lost')])).rejects.toMatchObject(unavailable);
+    await other.kill();
+    await expect(journal.append([update('lost')])).rejects.toMatchObject(unavailable);
+    await journal.close();
+    const next = await open();
+    expect(dataOf(await readAll(next))).toEqual(['of the other']);
+    await next.close();
+  });
+
+  test('does not end the process when its file is cut off: reading and appending are refused', async () => {
+    await writeFileIn(path, original.file);
+    const child = await processes.start(path);
+    await truncate(join(path, 'data.mdb'), 8192);
+    const refused = {
+      code: 'ERR_JOURNAL_UNAVAILABLE',
+      message: expect.stringMatching(/has been cut off/),
+    };
+    await expect(child.call('read', NO_LIMIT)).rejects.toMatchObject(refused);
+    await expect(child.append([update('a')])).rejects.toMatchObject(refused);
+    await child.kill();
+  });
+});
+
+describe('check-journal', () => {
+  test('says that all is whole, and changes nothing', async () => {
+    await writeFileIn(path, original.file);
+    expect(await checkJournal(path)).toMatchObject({
+      isJournal: true,
+      entries: original.entries.length,
+      first: original.entries[0]?.position,
+      last: original.entries.at(-1)?.position,
+      damagedCount: 0,
+      problems: [],
+    });
+    expect(await readFile(join(path, 'data.mdb'))).toEqual(original.file);
+  });
+
+  test('saves what is whole, with positions and ids, and a gap for those who missed the rest', async () => {
+    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    const lost = positionOf('update 7;');
+    const saved = join(directory, `${count} saved`);
+    expect(await saveJournal(path, saved)).toEqual({
+      entries: original.entries.length - 1,
+      lostThrough: lost,
+    });
+    const journal = await open({ path: saved });
+    const entries = await readAll(journal);
+    expect(entries).toEqual(original.entries.filter(({ position }) => position !== lost));
+    const [first, last] = [entries[0] as Entry, entries.at(-1) as Entry];
+    expect((await journal.read({ ...NO_LIMIT, after: first.position })).trimmed).toBe(true);
+    expect((await journal.read({ ...NO_LIMIT, after: last.position })).trimmed).toBe(false);
+    expect(await journal.locate(first.position)).toEqual({ found: true, position: first.position });
+    expect(await journal.locate('own 10')).toMatchObject({ found: true });
+    await journal.close();
+  });
+
+  test('saves what hangs from broken pages as well', async () => {
+    const file = Buffer.from(original.file);
+    // The flags of every branch page.
+    for (let at = 8192; at < file.length; at += 4096) {
+      if (file.readUInt16LE(at + 18) === 1) file.writeUInt16LE(0x77, at + 18);
+    }
+    await writeFileIn(path, file);
+    await expect(open()).rejects.toMatchObject({
+      code: 'ERR_JOURNAL_OPEN',
+      message: expect.stringMatching(/is damaged \(page \d+.*koa-sse-hub check-journal/),
+    });
+    const saved = join(directory, `${count} saved`);
+    await saveJournal(path, saved);
+    const journal = await open({ path: saved });
+    const held = new Set((await readAll(journal)).map(({ position }) => position));
+    expect(original.entries.filter(({ position }) => !held.has(position))).toEqual([]);
+    await journal.close();
+  });
+
+  test('is a command, whose exit code says whether all is whole', async () => {
+    await writeFileIn(path, original.file);
+    expect(await run(path)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(`${original.entries.length} updates are whole`),
+    });
+    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    expect(await run(path)).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining(`1 updates are damaged: ${positionOf('update 7;')}`),
+    });
+    expect(await run()).toMatchObject({ code: 1, stderr: expect.stringMatching(/Usage/) });
+  });
+
+  test('refuses a directory that is in use, no journal, or not there, and a full one to save in', async () => {
+    const refused = (message: RegExp) => ({
+      code: 'ERR_JOURNAL_OPEN',
+      message: expect.stringMatching(message),
+    });
+    await expect(checkJournal(path)).rejects.toMatchObject(refused(/is not there/));
+    const journal = await open();
+    await expect(checkJournal(path)).rejects.toMatchObject(refused(/in use/));
+    await journal.close();
+    await expect(saveJournal(path, path)).rejects.toMatchObject(refused(/not empty/));
+    await writeFile(join(path, 'data.mdb'), 'some text');
+    expect(await checkJournal(path)).toMatchObject({ isJournal: false });
+  });
+
+  const run = (...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
+    new Promise((resolve) => {
+      execFile(
+        process.execPath,
+        ['dist/main.js', 'check-journal', ...args],
+        (error, stdout, stderr) => {
+          resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+        },
+      );
+    });
+});
+
+async function makeOriginal(): Promise<typeof original> {
+  path = join(directory, 'original');
+  const journal = await open({ maxUpdates: 300 });
+  for (let n = -200; n < 300; n += 20) {
+    await journal.append(
+      Array.from({ length: 20 }, (_, m) =>
+        update(`update ${n + m};${'x'.repeat(m === 3 ? 9000 : 60)}`, {
+          topics: ['t', `u${(n + m) % 7}`],
+          ...(m % 10 === 0 ? { id: `own ${n + m}` } : {}),
+        }),
+      ),
+    );
+  }
+  const entries = await readAll(journal);
+  await journal.close();
+  return { path, entries, file: await readFile(join(path, 'data.mdb')) };
+}
+
+async function writeFileIn(to: string, bytes: Buffer): Promise<void> {
+  await mkdir(to, { recursive: true });
+  await writeFile(join(to, 'data.mdb'), bytes);
+}
+
+/** Random bytes at random places; the same ones for the same seed. */
+function scribble(file: Buffer, seed: number): Buffer {
+  const bytes = Buffer.from(file);
+  let state = Math.imul(seed + 1, 0x9e3779b1) >>> 0;
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+  const length = [1, 4, 64, 512, 4096][random(5)] as number;
+  for (let times = [1, 1, 8][random(3)] as number; times > 0; times--) {
+    const at = random(bytes.length);
+    for (let n = at; n < Math.min(at + length, bytes.length); n++) bytes[n] = random(256);
+  }
+  return bytes;
+}
+
+/** Overwrites a text wherever the file has it, also on pages that are no longer in use. */
+function overwriteText(file: Buffer, text: string, by: string): Buffer {
+  const bytes = Buffer.from(file);
+  for (let at = bytes.indexOf(text); at !== -1; at = bytes.indexOf(text, at + 1))
+    bytes.write(by, at);
+  return bytes;
+}
+
+function positionOf(data: string): string {
+  return original.entries.find((entry) => entry.data.startsWith(data))?.position ?? '';
+}
+
+/** As JSON gives it back. */
+function asSent(entry: Entry): unknown {
+  return JSON.parse(JSON.stringify(entry));
+}
