@@ -246,6 +246,7 @@ class LmdbJournal implements Journal {
     let planned: Plan;
     try {
       if (this.#failure) throw this.#failure;
+      this.#assertThere();
       planned = plan(
         appends,
         (id, scope) => this.#heldWithOwnId(id, (entry) => entry.scope === scope),
@@ -286,7 +287,6 @@ class LmdbJournal implements Journal {
   /** Writes one transaction, and resolves when it is durable as configured. */
   async #write(added: readonly Entry[], change: LedgerChange, isPinged: boolean) {
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
-    this.#assertThere();
     const appendedAt = change.state.clock.time;
     const lost = this.#lostWith(change);
     const written = root.batch(() => {
