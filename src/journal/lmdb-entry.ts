@@ -2,7 +2,7 @@
  * How an entry is stored: its position is the key, all else the value.
  *
  * A value is four bytes of checksum, four that say how long its header is, the header (all but the data, as
- * JSON) and the data as UTF-8. The checksum covers the position too, so that an entry under the key of another
+ * JSON, without what is not set at its end) and the data as UTF-8. The checksum covers the position too, so that an entry under the key of another
  * one is found out.
  */
 
@@ -30,12 +30,14 @@ export function encodeEntry(
   place: Place,
   [appendedAt, topics, data, ...rest]: StoredEntry,
 ): Buffer {
-  const header = JSON.stringify([appendedAt, topics, ...rest]);
-  const headerBytes = Buffer.byteLength(header);
-  const bytes = Buffer.allocUnsafe(HEADER_AT + headerBytes + Buffer.byteLength(data));
-  bytes.writeUInt32LE(headerBytes, HEADER_BYTES_AT);
-  bytes.write(header, HEADER_AT);
-  bytes.write(data, HEADER_AT + headerBytes);
+  let length = rest.length;
+  // Most have little of it.
+  while (length > 0 && isUnset(rest[length - 1])) length--;
+  const header = JSON.stringify([appendedAt, topics, ...rest.slice(0, length)]);
+  const text = header + data;
+  const bytes = Buffer.allocUnsafe(HEADER_AT + Buffer.byteLength(text));
+  bytes.writeUInt32LE(Buffer.byteLength(header), HEADER_BYTES_AT);
+  bytes.write(text, HEADER_AT);
   bytes.writeUInt32LE(checksum(place, bytes.subarray(HEADER_BYTES_AT)), 0);
   return bytes;
 }
@@ -46,8 +48,10 @@ export function decodeEntry(place: Place, bytes: Buffer): StoredEntry | undefine
   if (bytes.readUInt32LE(0) !== checksum(place, bytes.subarray(HEADER_BYTES_AT))) return undefined;
   const dataAt = HEADER_AT + bytes.readUInt32LE(HEADER_BYTES_AT);
   try {
-    const [appendedAt, topics, ...rest] = JSON.parse(bytes.toString('utf8', HEADER_AT, dataAt));
-    return [appendedAt, topics, bytes.toString('utf8', dataAt), ...rest] as StoredEntry;
+    const stored = JSON.parse(bytes.toString('utf8', HEADER_AT, dataAt));
+    stored.splice(2, 0, bytes.toString('utf8', dataAt));
+    stored[3] ??= false; // Whether it is private.
+    return stored as StoredEntry;
   } catch {
     return undefined; // Whole, but written by something else.
   }
@@ -102,7 +106,7 @@ export function topicsOf([, topics]: StoredEntry): readonly string[] {
 }
 
 export function ownIdOf([, , , , , , ownId]: StoredEntry): string | null {
-  return ownId;
+  return ownId ?? null;
 }
 
 /** How the journal's facts are stored: as JSON behind a checksum. */
@@ -152,6 +156,10 @@ const HEADER_AT = 8;
 const NUMBER_BYTES = 9;
 const PLACE_BYTES = 2 * NUMBER_BYTES + 1;
 const float = new DataView(new ArrayBuffer(8));
+
+function isUnset(field: unknown): boolean {
+  return field === null || field === undefined || field === false;
+}
 
 /** A positive float64, shifted by four bits so that the first of them can say what follows. */
 function readNumber(bytes: Buffer, at: number): number {
