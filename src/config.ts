@@ -44,7 +44,7 @@ const schema = z.object({
   /** What becomes of a client that does not read: its cursor waits for it, or it is cut off. */
   SLOW_CLIENTS: oneOf('catch-up', 'disconnect').default('catch-up'),
   /** After this time a client that has read nothing is cut off; 0 waits for ever. */
-  SLOW_CLIENT_MAX_AGE: duration().default(10 * 60 * 1000),
+  SLOW_CLIENT_MAX_AGE: duration().prefault('10m'),
   /** Bytes that may be queued for all clients together that do not read; 0 sets no limit. */
   MAX_QUEUED_BYTES: wholeNumber(0, 2 ** 40).default(256 * 1024 * 1024),
 

@@ -25,7 +25,9 @@ export interface JournalBatch {
   readonly through: Position | undefined;
   /** Entries after where it was to begin are no longer held, the newest of them here. */
   readonly missingThrough: Position | undefined;
-  /** The same of transient entries. */
+  /** Some of its entries are damaged, and left out. */
+  readonly isDamaged: boolean;
+  /** Transient entries after where it was to begin are no longer held. */
   readonly isTransientMissing: boolean;
   /** Where the window began when this was read. */
   readonly start: Cursor;
@@ -109,12 +111,18 @@ export class JournalReads {
     const { start } = this.#window;
     const maxEntries = topics === undefined ? toNextMark(after) : MAX_ENTRIES;
     const range = { after, through: start.position, topics, maxEntries, maxLength: MAX_LENGTH };
-    const { entries, trimmedThrough, trimmedTransient } = await this.#journal.read(range);
+    const {
+      entries,
+      trimmedThrough,
+      trimmedTransient,
+      damaged = false,
+    } = await this.#journal.read(range);
     const length = entries.reduce((sum, { data }) => sum + data.length, 0);
     return {
       entries: entries.map((entry) => new JournalEntry(entry, this.#frames)),
       through: entries.at(-1)?.position,
       missingThrough: trimmedThrough,
+      isDamaged: damaged,
       isTransientMissing: trimmedTransient,
       start,
       isLast: entries.length < maxEntries && length < MAX_LENGTH,

@@ -30,7 +30,7 @@ export type Step =
   /** The next updates of its selection, at most a batch of them. */
   | { readonly kind: 'frames'; readonly frames: readonly Buffer[]; readonly lastEventId: string }
   /** Updates that it should have come upon are no longer held. */
-  | { readonly kind: 'gap' }
+  | { readonly kind: 'gap'; readonly reason: 'trimmed' | 'damaged' }
   /** Updates that are not of its selection. There may be more. */
   | { readonly kind: 'nothing' };
 
@@ -60,6 +60,8 @@ export class Reader {
   #oldest: Cursor;
   /** What is missing up to here has been told. */
   #toldThrough: Position | undefined;
+  /** That entries are damaged up to here has been told. */
+  #damageToldThrough: Position | undefined;
   #isTransientGapTold = false;
   /** Which topics are asked for of those that the journal has up to a position; undefined if they are too many. */
   #asked: AskedTopics | undefined;
@@ -124,11 +126,16 @@ export class Reader {
     const { missingThrough } = batch;
     if (missingThrough !== undefined && isBefore(this.#toldThrough, missingThrough)) {
       this.#toldThrough = missingThrough;
-      return { kind: 'gap' }; // What is left is read again.
+      return { kind: 'gap', reason: 'trimmed' }; // What is left is read again.
+    }
+    const end = batch.through ?? batch.start.position;
+    if (batch.isDamaged && isBefore(this.#damageToldThrough, end)) {
+      this.#damageToldThrough = end;
+      return { kind: 'gap', reason: 'damaged' };
     }
     if (batch.isTransientMissing && !this.#isTransientGapTold && this.#mayReceiveTransient()) {
       this.#isTransientGapTold = true;
-      return { kind: 'gap' };
+      return { kind: 'gap', reason: 'trimmed' };
     }
     const frames: Buffer[] = [];
     let bytes = 0;

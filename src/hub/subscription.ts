@@ -27,10 +27,10 @@ export interface Gap {
 
 /**
  * Why updates are missing: the journal held them once (`trimmed`), or the id that the client gave is none of
- * this journal's (`unknown`), so that nobody can tell what is missing. Or this client gets none of before its
- * stream was opened (`withheld`).
+ * this journal's (`unknown`), so that nobody can tell what is missing. Or the journal's file is damaged (`damaged`),
+ * or this client gets none of before its stream was opened (`withheld`).
  */
-export type GapReason = 'trimmed' | 'unknown' | 'withheld';
+export type GapReason = 'trimmed' | 'unknown' | 'damaged' | 'withheld';
 
 /** What a subscription does with its stream. */
 export interface SubscriptionParts extends Sources {
@@ -133,7 +133,7 @@ export class Subscription {
 
   async #send(step: Step): Promise<void> {
     if (step.kind === 'gap') {
-      await this.#sendGap({ lastEventID: this.#lastEventId, reason: 'trimmed' });
+      await this.#sendGap({ lastEventID: this.#lastEventId, reason: step.reason });
     } else if (step.kind === 'frames') {
       this.#lastEventId = step.lastEventId;
       for (const { bytes } of inChunks(step.frames)) this.stream.sendBytes(bytes);

@@ -77,7 +77,8 @@ export async function scanJournalFile(
 /** Marks a database as a journal whose entries are stored as they are here. */
 export const FORMAT = 'koa-sse-hub journal 2';
 export const FACTS = 'koa-sse-hub';
-const FACT_NAMES = ['format', 'lost', 'pinged'];
+/** With the first parts of the ledger's keys. */
+const FACT_NAMES = ['format', 'lost', 'pinged', 'state', 'holds', 'run', 'size'];
 
 /** `MDB_DUPSORT`: a key has several values. */
 const SORTED_VALUES = 0x04;
@@ -85,7 +86,6 @@ const TREE_FLAGS = {
   [FACTS]: 0,
   entries: 0,
   epochs: 0,
-  ledger: 0,
   'own ids': SORTED_VALUES,
   topics: SORTED_VALUES,
 };
@@ -168,12 +168,16 @@ class Check {
   }
 
   #readFact({ key, value }: Item): void {
-    const name = key.toString();
+    const [name = ''] = key.toString().split('\0');
     const fact = decodeFact(value);
-    if (name === 'format') this.#format = fact;
-    if (name === 'lost') this.#lost = new Set(fact as Position[]);
     if (!FACT_NAMES.includes(name) || fact === undefined) {
       this.#damagedFacts.push(`what it notes as ${JSON.stringify(name)} is damaged`);
+    } else if (name === 'format') {
+      this.#format = fact;
+    } else if (name === 'lost') {
+      this.#lost = new Set(fact as Position[]);
+    } else if (name === 'state') {
+      this.#state = fromStoredState(fact as StoredState);
     }
   }
 
@@ -209,12 +213,6 @@ class Check {
     if (!this.#isJournal) return;
     if (name === 'epochs') {
       this.#epochs.delete(readNumberKey(key));
-      return;
-    }
-    if (name === 'ledger') {
-      const fact = decodeFact(value);
-      if (fact === undefined) this.#problems.push('its ledger is damaged');
-      else if (key.toString() === 'state') this.#state = fromStoredState(fact as StoredState);
       return;
     }
     if (name !== 'topics' && name !== 'own ids') return;

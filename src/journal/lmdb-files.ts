@@ -28,6 +28,7 @@ export interface Databases {
   readonly epochs: Database<true, number>;
   /** `format`; `pinged`; `lost`: the positions of damaged entries that were trimmed, which the indexes still name. */
   readonly facts: Database<unknown, string>;
+  /** The same database as `facts`, under keys of its own. */
   readonly ledger: LedgerDatabase;
 }
 
@@ -282,7 +283,8 @@ function openDatabases(root: RootDatabase, path: string): Databases {
     topics: root.openDB<Place, Buffer>({ name: 'topics', dupSort: true, ...byText }),
     ids: root.openDB<Place, Buffer>({ name: 'own ids', dupSort: true, ...byText }),
     epochs: root.openDB<true, number>({ name: 'epochs' }),
-    ledger: root.openDB({ name: 'ledger', ...BY_FACT }),
+    // None of its own: with one more in its transactions, LMDB was seen to corrupt the heap after a failed write.
+    ledger: facts as unknown as LedgerDatabase,
   };
   if (format === FORMAT_1) upgrade(root, databases, FORMAT);
   return databases;

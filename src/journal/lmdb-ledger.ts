@@ -33,7 +33,7 @@ export interface LedgerState {
 }
 
 /**
- * All of the ledger, in one database:
+ * All of the ledger, in the database of the journal's facts:
  *
  * - `['state']`: the {@link LedgerState}.
  * - `['holds', owner]`: what an owner holds.
@@ -102,7 +102,7 @@ export function ledgerState({ ledger }: Pick<LedgerDatabases, 'ledger'>): Ledger
   return stored === undefined ? EMPTY : fromStoredState(stored);
 }
 
-export function fromStoredState(stored: StoredState): LedgerState {
+export function fromStoredState(stored: StoredState): CommittedState {
   const [count, bytes, transientCount, transientBytes, trimmed, trimmedTransient, clock] = stored;
   const [time, wall, highWall, highTime] = clock;
   return {

@@ -3,6 +3,7 @@
 import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { JournalError, type Position, parsePosition } from './journal.js';
+import type { ClockState } from './journal-clock.js';
 import { checkJournalFile, type JournalCheck, scanJournalFile } from './lmdb-check.js';
 import {
   comparePlaces,
@@ -14,7 +15,7 @@ import {
   toPosition,
 } from './lmdb-entry.js';
 import { type Databases, openFiles, withFile } from './lmdb-files.js';
-import { Ledger } from './lmdb-ledger.js';
+import { Ledger, toStoredState } from './lmdb-ledger.js';
 
 /** A journal that was saved. */
 export interface Saved {
@@ -100,7 +101,8 @@ async function write(
     }
     if (lostThrough === undefined) return;
     const trimmed = { id: lostThrough, position: lostThrough, topics: [], private: true };
-    await databases.ledger.put(['state'], { ...ledger.state, trimmed });
+    const state = toStoredState({ ...ledger.state, clock: clockAt(Date.now()), trimmed });
+    await databases.ledger.put(['state'], state);
   } finally {
     await close();
   }
@@ -112,11 +114,9 @@ async function writeSome(
   some: readonly KeyedStored[],
 ): Promise<void> {
   const now = Date.now();
-  // The clock that they were stamped with: so their age is counted on from there.
-  const clock = { time: now, wall: now, highWall: now, highTime: now };
   const change = ledger.prepare(
     some.map(({ place, stored }) => toEntry(place, stored)),
-    clock,
+    clockAt(now),
     0,
   );
   await databases.root.batch(() => {
@@ -131,4 +131,9 @@ async function writeSome(
     ledger.write(change);
   });
   ledger.settle(change);
+}
+
+/** As far as is known, the clock has always been right. */
+function clockAt(now: number): ClockState {
+  return { time: now, wall: now, highWall: now, highTime: now };
 }

@@ -19,7 +19,7 @@ export function upgrade(root: RootDatabase, databases: Databases, format: string
   const { entries, ids, facts } = databases;
   const oldEntries = root.openDB<StoredEntry, Place>({ name: 'entries' });
   const oldFacts = root.openDB<unknown, string>({ name: FACTS });
-  // Dropped after it, since LMDB drops no database in the midst of a transaction that uses others.
+  // It is emptied and not dropped, so that all is one transaction.
   const oldIds = root.openDB<Place, Buffer>({
     name: 'ids',
     keyEncoding: 'binary',
