@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
+import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import request from 'supertest';
 import type { Service } from '../src/service.js';
@@ -185,7 +185,7 @@ describe('the size of a body', () => {
   test.each([
     ['gzip', gzipSync],
     ['deflate', deflateSync],
-    ['br', brotliCompressSync],
+    ['br', brotli],
   ])('is that after decompression: 100 MB of zeros in %s are 413', async (encoding, compress) => {
     const bomb = compress(Buffer.alloc(100 * MEGABYTE));
     expect(bomb.length).toBeLessThan(MEGABYTE);
@@ -197,7 +197,7 @@ describe('the size of a body', () => {
   test.each([
     ['gzip', gzipSync],
     ['deflate', deflateSync],
-    ['br', brotliCompressSync],
+    ['br', brotli],
   ])('may come compressed: %s', async (encoding, compress) => {
     await post(compress('topic=a&data=x')).set('Content-Encoding', encoding).expect(200);
   });
@@ -495,6 +495,11 @@ async function longestTurn(program: Program): Promise<number> {
   process.kill(program.pid, 'SIGUSR2');
   const [, milliseconds] = await program.printed(/longest turn: (\d+)/);
   return Number(milliseconds);
+}
+
+/** At a quality that is quick: what is unpacked is the same. */
+function brotli(body: Buffer | string): Buffer {
+  return brotliCompressSync(body, { params: { [constants.BROTLI_PARAM_QUALITY]: 2 } });
 }
 
 function rssOf({ pid }: Program): number {
