@@ -24,6 +24,7 @@ import {
   limitRequests,
   limitStreams,
   limitSubjects,
+  limitTemplates,
 } from './limits.js';
 import { page, pageSecurity } from './page.js';
 import { problems } from './problem.js';
@@ -64,10 +65,19 @@ export function createApp(config: Config, parts: AppParts): Koa {
   }
 
   const admit = admitSubscriber(hub, authorizer, presence, config.ANONYMOUS);
+  const templates = limitTemplates(limits, hub, config.MAX_TEMPLATE_COST);
   const readBody = readText({ maxBytes: config.MAX_BODY_BYTES, budget: bodies });
   const publishBody = publish(hub); // One for both paths: they share its memory of keys.
   for (const path of [HUB_PATH, '/hub']) {
-    router.get(path, streams, admit, events, limitSubjects(limits), subscribe(hub, presence));
+    router.get(
+      path,
+      streams,
+      admit,
+      templates,
+      events,
+      limitSubjects(limits),
+      subscribe(hub, presence),
+    );
     router.post(path, admitPublisher(authorizer), limitPublishes(limits), readBody, publishBody);
     if (presence === undefined) continue;
     router.get(

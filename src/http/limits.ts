@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { Context, Middleware, Next, ParameterizedContext } from 'koa';
 import type { Grants } from '../auth/grants.js';
+import type { Hub } from '../hub/hub.js';
 import type { Client } from '../limits/connections.js';
 import type { Limits } from '../limits/limits.js';
 import { LimitError } from '../limits/refusal.js';
 import type { SubscribeContext } from './subscribe.js';
 import { readToken } from './token.js';
+
+/** Seconds until some of the clients with templates are likely to have left. */
+const RETRY_SECONDS = 10;
 
 export interface ClientState {
   client: Client;
@@ -40,6 +44,35 @@ export function limitRequests(limits: Limits): Middleware<ClientState> {
 export function limitStreams(limits: Limits): Middleware<ClientState> {
   return limiting(limits, function limitStreams(ctx, next) {
     if (ctx.method === 'GET') limits.take('RATE_STREAMS', ctx.state.client.key);
+    return next();
+  });
+}
+
+/**
+ * Refuses event streams of clients without a token whose templates are more than those of all may cost. Stands above
+ * `sse()`. Strangers can use up what there is; those whom the operator has given a token shall not miss it.
+ */
+export function limitTemplates(
+  limits: Limits,
+  hub: Hub,
+  maxCost: number,
+): Middleware<ClientState, SubscribeContext> {
+  return limiting(limits, function limitTemplates(ctx, next) {
+    const { selection, grants } = ctx.subscriber;
+    const hasTemplates = selection.selectors.some(({ kind }) => kind === 'template');
+    if (
+      grants === undefined &&
+      hasTemplates &&
+      maxCost > 0 &&
+      hub.templateCostWith(selection) > maxCost
+    ) {
+      throw new LimitError(
+        503,
+        'MAX_TEMPLATE_COST',
+        `The templates of all clients cost as much as they may (MAX_TEMPLATE_COST: ${maxCost}). Topics without a template are served, and clients with a token.`,
+        RETRY_SECONDS,
+      );
+    }
     return next();
   });
 }

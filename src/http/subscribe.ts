@@ -14,6 +14,8 @@ import { type Authorizer, refuseMissing } from './auth.js';
 export const MAX_SELECTORS = 100;
 /** Of all templates together: what it costs to match a topic goes with them. */
 const MAX_VARIABLES = 100;
+/** In units of `Selector.cost`: 140 templates like `https://example.com/books/{id}`, or a few very costly ones. */
+const MAX_COST = 2_000;
 
 /** How long a client whose token has ended may take for its last bytes. */
 const EXPIRY_GRACE_MS = 1_000;
@@ -107,6 +109,13 @@ function selectorsOf(ctx: Context): Selector[] {
     const variables = selectors.reduce((sum, selector) => sum + selector.variables, 0);
     if (variables > MAX_VARIABLES) {
       ctx.throw(400, `topic: the templates have more than the ${MAX_VARIABLES} variables allowed.`);
+    }
+    const cost = selectors.reduce((sum, selector) => sum + selector.cost, 0);
+    if (cost > MAX_COST) {
+      ctx.throw(
+        400,
+        `topic: to match the templates costs ${cost}, more than the ${MAX_COST} allowed: use fewer variables, shorter names and texts, and no prefixes like {x:99}.`,
+      );
     }
     return selectors;
   } catch (error) {

@@ -7,6 +7,7 @@ import {
 } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Addressed, Selection } from '../topics/selection.js';
+import type { Selector } from '../topics/selector.js';
 import { CatchUps } from './catch-ups.js';
 import { Delivery } from './delivery.js';
 import { EntryFrames } from './entry-frames.js';
@@ -14,6 +15,7 @@ import type { Written } from './group.js';
 import { JournalReads } from './journal-reads.js';
 import { JournalTopics } from './journal-topics.js';
 import { type Gap, type Start, Subscription, type SubscriptionParts } from './subscription.js';
+import { TemplateCosts } from './template-costs.js';
 import { type Publication, ValidUpdates } from './update.js';
 import { BEGINNING, Window } from './window.js';
 
@@ -78,6 +80,7 @@ export class Hub {
   readonly #subscriptions = new Map<EventStream, Subscription>();
   /** One listener for all streams. */
   readonly #forget: (this: EventStream) => void;
+  readonly #templates = new TemplateCosts();
   #slow = 0;
   #unfollow: () => void = () => undefined;
 
@@ -128,8 +131,11 @@ export class Hub {
     };
     this.#options = options;
     const subscriptions = this.#subscriptions;
+    const templates = this.#templates;
     this.#forget = function forget() {
+      const subscription = subscriptions.get(this);
       subscriptions.delete(this);
+      if (subscription !== undefined) templates.delete(subscription.selection);
     };
   }
 
@@ -167,10 +173,16 @@ export class Hub {
     const { start, latest, gap, identity = 'a subscriber' } = options;
     const subscription = new Subscription(this.#parts, stream, selection, identity);
     this.#subscriptions.set(stream, subscription);
+    this.#templates.add(selection);
     stream.on('close', this.#forget);
     if (start) this.#watch(subscription, subscription.startAt(start));
     else if (latest) this.#watch(subscription, subscription.startWithLatest(gap));
     else subscription.startAtHead(gap);
+  }
+
+  /** What the templates of all subscriptions would cost with those of this selection, see {@link Selector.cost}. */
+  templateCostWith(selection: Selection): number {
+    return this.#templates.total + this.#templates.of(selection);
   }
 
   /**
