@@ -103,6 +103,7 @@ async function serve(
     }),
     presence,
     limits,
+    log: summedLog,
   });
   const server = createHttpServer(app.callback(), config);
   limits.watch(server);

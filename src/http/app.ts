@@ -9,6 +9,7 @@ import { HUB_PATH } from '../hub/path.js';
 import type { Presence } from '../hub/presence.js';
 import { JournalError } from '../journal/journal.js';
 import type { Limits } from '../limits/limits.js';
+import type { SummedLog } from '../log.js';
 import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import type { Authorizer } from './auth.js';
@@ -43,13 +44,15 @@ export interface AppParts {
   /** Where active subscriptions are told; none if nobody is to know. */
   readonly presence: Presence | undefined;
   readonly limits: Limits;
+  /** What clients can cause again and again. */
+  readonly log: SummedLog;
 }
 
 /** What the middleware notes of a request. */
 type RequestState = ClientState & PublisherState & BodyState;
 
 export function createApp(config: Config, parts: AppParts): Koa {
-  const { events, feeds, hub, authorizer, presence, limits } = parts;
+  const { events, feeds, hub, authorizer, presence, limits, log } = parts;
   const streams = limitStreams(limits);
   const bodies = new BodyBudget(config.MAX_BODIES_BYTES);
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
@@ -93,8 +96,8 @@ export function createApp(config: Config, parts: AppParts): Koa {
   app.on('error', (error, ctx) => {
     // What clients do to their connections is no error of the service, and would fill its log.
     if (isClientAbort(error, ctx)) return;
-    // Where a journal's error was met does not matter, and while it lasts every publisher meets it.
-    if (error instanceof JournalError) console.error(error.message);
+    // Where a journal's error was met does not matter, and while it lasts every client meets it.
+    if (error instanceof JournalError) log.add(error.code, error.message);
     else app.onerror(error);
   });
   app.use(identifyClient(limits));

@@ -18,12 +18,15 @@ export class Delivery {
   readonly #onStall: (stream: EventStream, written: Written) => void;
   readonly #index = new SelectionIndex<Group>();
   readonly #groups = new Map<string, Group>();
-  /** What the journal has and the window has not. Those before `#next` are delivered. */
+  /** What the journal has and the window has not, behind the first `#next`, which are delivered. */
   #entries: Entry[] = [];
   #next = 0;
+  /** How many have come to be delivered, and how many are. */
+  #received = 0;
+  #delivered = 0;
   #scheduled: NodeJS.Immediate | undefined;
-  /** Those who wait until all is delivered. */
-  #whenDone: (() => void)[] = [];
+  /** Those who wait until so many are delivered, in order. */
+  readonly #waiting: { readonly until: number; readonly resolve: () => void }[] = [];
 
   /** @param onStall told of a live stream that does not read; it has left, and is no longer delivered to. */
   constructor(
@@ -39,20 +42,23 @@ export class Delivery {
   /** Delivers the journal's next entries, in order and after all that came before. */
   deliver(entries: readonly Entry[]): void {
     for (const entry of entries) this.#entries.push(entry);
+    this.#received += entries.length;
     if (this.#scheduled === undefined) this.#deliverSome();
   }
 
-  /** Resolves when all that was to be delivered is. */
+  /** Resolves when all is delivered that has come until now. */
   delivered(): Promise<void> {
-    if (this.#entries.length === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#whenDone.push(resolve));
+    if (this.#delivered === this.#received) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push({ until: this.#received, resolve }));
   }
 
   /** Delivers no more. */
   close(): void {
     clearImmediate(this.#scheduled);
     this.#entries = [];
-    this.#finish();
+    this.#next = 0;
+    this.#delivered = this.#received;
+    this.#tellWaiting();
   }
 
   #deliverSome(): void {
@@ -61,17 +67,23 @@ export class Delivery {
     while (this.#next < this.#entries.length) {
       if (slice.isOver || !this.#deliverOne(this.#entries[this.#next] as Entry, slice)) {
         this.#scheduled = setImmediate(() => this.#deliverSome());
-        return;
+        break;
       }
       this.#next += 1;
+      this.#delivered += 1;
     }
-    this.#finish();
+    // Moving what is left once half is gone costs a constant for each.
+    if (this.#next * 2 >= this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#next);
+      this.#next = 0;
+    }
+    this.#tellWaiting();
   }
 
-  #finish(): void {
-    this.#entries = [];
-    this.#next = 0;
-    for (const resolve of this.#whenDone.splice(0)) resolve();
+  #tellWaiting(): void {
+    const first = this.#waiting.findIndex(({ until }) => until > this.#delivered);
+    const done = this.#waiting.splice(0, first === -1 ? this.#waiting.length : first);
+    for (const { resolve } of done) resolve();
   }
 
   /** Returns whether it is delivered: if not, the slice is over, and it is to be tried again. */
