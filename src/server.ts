@@ -5,6 +5,7 @@ import { createAnswerClass } from './http/answer.js';
 import { linger } from './http/linger.js';
 import { Pipeline } from './http/pipeline.js';
 import { answerRaw, describeClientError } from './http/raw-answer.js';
+import { inTurns } from './http/request-turns.js';
 
 /** How long clients have to take their last bytes before their connections are cut. */
 const STOP_MS = 1_000;
@@ -29,11 +30,12 @@ const stopping = new WeakSet<Server>();
 
 /** The server of an app, with all that bounds a connection. It does not listen yet. */
 export function createHttpServer(app: RequestListener, config: Config): Server {
+  const handle = inTurns(app);
   const pipelines = new WeakMap<Socket, Pipeline>();
   const pipelineOf = (socket: Socket): Pipeline => {
     const existing = pipelines.get(socket);
     if (existing !== undefined) return existing;
-    const created = new Pipeline(socket, app);
+    const created = new Pipeline(socket, handle);
     pipelines.set(socket, created);
     return created;
   };
