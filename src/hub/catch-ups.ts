@@ -1,10 +1,11 @@
 import type { EventStream } from '../sse/event-stream.js';
 
 /**
- * How many clients are read for at the same time. The others wait for their turn, which is over after one batch: so
- * a client with a short way to go is not kept waiting by those with a long one.
+ * How many clients are read for at the same time. The others wait for their turn, which is over after one batch, or
+ * after some time: so a client with a short way to go is not kept waiting by those with a long one.
  */
 const MAX_AT_ONCE = 8;
+const TURN_MS = 2;
 
 /** How long all of them together may occupy one turn of the event loop. */
 const SLICE_MS = 10;
@@ -47,37 +48,48 @@ export class CatchUps {
    * @throws {ClientGone} as soon as it is noticed.
    */
   async take<T>(stream: EventStream, read: (turn: Turn) => Promise<T>): Promise<T> {
-    if (this.#running >= MAX_AT_ONCE) {
-      await new Promise<void>((resolve) => this.#waiting.add(resolve));
-    } else {
-      this.#running += 1;
-    }
+    await this.#enter();
     try {
       const turn = this.#turnOf(stream);
       if (turn.isOver) await turn.next();
       return await read(turn);
     } finally {
-      const [next] = this.#waiting;
-      if (next === undefined) {
-        this.#running -= 1;
-      } else {
-        this.#waiting.delete(next);
-        next(); // It takes over this place.
-      }
+      this.#leave();
     }
   }
 
   #turnOf(stream: EventStream): Turn {
+    let end = performance.now() + TURN_MS;
     const isSliceOver = () => this.#isSliceOver();
     return {
       get isOver() {
-        return !stream.writable || isSliceOver();
+        return !stream.writable || performance.now() >= end || isSliceOver();
       },
       next: async () => {
+        if (!stream.writable) throw new ClientGone();
+        // Those who wait go first: what takes long is done in many turns.
+        this.#leave();
+        await this.#enter();
         while (stream.writable && isSliceOver()) await nextTurn();
         if (!stream.writable) throw new ClientGone();
+        end = performance.now() + TURN_MS;
       },
     };
+  }
+
+  async #enter(): Promise<void> {
+    if (this.#running < MAX_AT_ONCE && this.#waiting.size === 0) this.#running += 1;
+    else await new Promise<void>((resolve) => this.#waiting.add(resolve));
+  }
+
+  #leave(): void {
+    const [next] = this.#waiting;
+    if (next === undefined) {
+      this.#running -= 1;
+    } else {
+      this.#waiting.delete(next);
+      next(); // It takes over this place.
+    }
   }
 
   /** The first to ask in a turn of the event loop begins its slice. */
