@@ -506,3 +506,54 @@ function rssOf({ pid }: Program): number {
   const [, kilobytes] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kilobytes) * 1024;
 }
+
+describe('publishers', () => {
+  test('whose token grants no publishing are refused before their body is read', async () => {
+    const token = await tokenFor({ subscribe: ['*'] });
+    const client = await open(service.url);
+    client.send(head({ 'Content-Length': MEGABYTE, Authorization: `Bearer ${token}` }));
+    expect(await client.received(/\}$/)).toMatch(/^HTTP\/1\.1 403 [\s\S]*grants no publishing/);
+    client.socket.destroy();
+  });
+
+  test('leave half of MAX_BODIES_BYTES to others', async () => {
+    const small = await startTestService({ MAX_BODIES_BYTES: '4194304' });
+    try {
+      const unfinished = await Promise.all(Array.from({ length: 8 }, () => open(small.url)));
+      for (const client of unfinished) {
+        client.send(head({ 'Content-Length': MEGABYTE })).send('x'.repeat(MEGABYTE - 10));
+      }
+      await Promise.race(unfinished.map((client) => client.received(/ 503 /)));
+      const other = await tokenFor({ publish: ['a'] });
+      await post(`topic=a&data=${'x'.repeat(MEGABYTE - 100)}`, undefined, small.url)
+        .set('Authorization', `Bearer ${other}`)
+        .expect(200);
+      for (const { socket } of unfinished) socket.destroy();
+    } finally {
+      await small.stop();
+    }
+  });
+
+  test('that send many large bodies at once keep nobody waiting', async () => {
+    const other = await tokenFor({ publish: ['a'] });
+    const lines = '{"topic":"x","data":""}\n'.repeat(9_000);
+    const refused = Promise.all(
+      Array.from({ length: 40 }, () =>
+        post(lines, 'application/x-ndjson').set('Authorization', `Bearer ${other}`).expect(403),
+      ),
+    );
+    let isOver = false;
+    void refused.finally(() => {
+      isOver = true;
+    });
+    let longest = 0;
+    while (!isOver) {
+      const started = performance.now();
+      await fetch(service.url, { method: 'HEAD' });
+      longest = Math.max(longest, performance.now() - started);
+    }
+    await refused;
+    // One after the other would be seconds.
+    expect(longest).toBeLessThan(1_000);
+  });
+});

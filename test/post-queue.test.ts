@@ -113,7 +113,7 @@ test.each([
   app.onerror = (error) => {
     if (!(error as { expose?: boolean }).expose) logged.push(error);
   };
-  const readBody = readText({ maxBytes: 10_000, budget: new BodyBudget(100_000) });
+  const readBody = readText({ maxBytes: 10_000, budget: () => new BodyBudget(100_000) });
   app.use(problems()).use(readBody).use(postMessage(chat));
   const response = await request(app.callback()).post('/message?id=ada').send({ message: 'Hi' });
   expect(response.status).toBe(503);

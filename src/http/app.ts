@@ -14,7 +14,7 @@ import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import type { Authorizer } from './auth.js';
 import { type BodyLimits, type BodyState, readText } from './body.js';
-import { BodyBudget } from './body-budget.js';
+import { BodyBudget, PublisherBudgets } from './body-budget.js';
 import { admitReader, MAX_CHAT_BODY_BYTES, postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
 import {
@@ -30,6 +30,7 @@ import {
 import { page, pageSecurity } from './page.js';
 import { problems } from './problem.js';
 import { admitPublisher, type PublisherState, publish } from './publish.js';
+import { publisherOf } from './publisher.js';
 import { admitSubscriber, type SubscribeContext, subscribe } from './subscribe.js';
 import { readSubscriptions } from './subscriptions.js';
 
@@ -69,7 +70,11 @@ export function createApp(config: Config, parts: AppParts): Koa {
 
   const admit = admitSubscriber(hub, authorizer, presence, config.ANONYMOUS);
   const templates = limitTemplates(limits, hub, config.MAX_TEMPLATE_COST);
-  const readBody = readText({ maxBytes: config.MAX_BODY_BYTES, budget: bodies });
+  const budgets = new PublisherBudgets(bodies, config.MAX_BODIES_BYTES / 2);
+  const readBody = readText({
+    maxBytes: config.MAX_BODY_BYTES,
+    budget: ({ state }) => budgets.of(publisherOf(state.grants).publisher),
+  });
   const publishBody = publish(hub); // One for both paths: they share its memory of keys.
   for (const path of [HUB_PATH, '/hub']) {
     router.get(
@@ -111,9 +116,10 @@ export function createApp(config: Config, parts: AppParts): Koa {
 
 /** Anybody may post to the chat, so its bodies leave most of the room to those of publishers. */
 function chatLimits(config: Config, bodies: BodyBudget): BodyLimits {
+  const budget = new BodyBudget(config.MAX_BODIES_BYTES / 4, bodies);
   return {
     maxBytes: Math.min(config.MAX_BODY_BYTES, MAX_CHAT_BODY_BYTES),
-    budget: new BodyBudget(config.MAX_BODIES_BYTES / 4, bodies),
+    budget: () => budget,
   };
 }
 

@@ -1,3 +1,29 @@
+import { LRUCache } from 'lru-cache';
+
+/** Budgets of so many publishers are known at a time. */
+const MAX_PUBLISHERS = 10_000;
+
+/** The parts of a budget that the bodies of single publishers may hold, so that none leaves no room for others. */
+export class PublisherBudgets {
+  readonly #whole: BodyBudget;
+  readonly #maxBytes: number;
+  readonly #budgets = new LRUCache<string, BodyBudget>({ max: MAX_PUBLISHERS });
+
+  constructor(whole: BodyBudget, maxBytes: number) {
+    this.#whole = whole;
+    this.#maxBytes = maxBytes;
+  }
+
+  of(publisher: string): BodyBudget {
+    let budget = this.#budgets.get(publisher);
+    if (budget === undefined) {
+      budget = new BodyBudget(this.#maxBytes, this.#whole);
+      this.#budgets.set(publisher, budget);
+    }
+    return budget;
+  }
+}
+
 /**
  * Bytes that request bodies may hold, all together: from their first byte until they are answered. What is held is
  * counted, and not what was announced: a client that sends nothing holds nothing.

@@ -13,8 +13,8 @@ export interface BodyState {
 export interface BodyLimits {
   /** The largest body, after decompression. */
   readonly maxBytes: number;
-  /** What this body shares with all others. */
-  readonly budget: BodyBudget;
+  /** What a body shares with others. */
+  readonly budget: (ctx: Context) => BodyBudget;
 }
 
 /** Seconds after which a client may try again when all bodies together hold too much. */
@@ -38,7 +38,7 @@ const ENCODINGS = 'gzip, deflate, br';
  */
 export function readText(limits: BodyLimits): Middleware<BodyState> {
   return async function readText(ctx, next) {
-    const held = new HeldBytes(limits.budget);
+    const held = new HeldBytes(limits.budget(ctx as Context));
     try {
       ctx.state.body = await read(ctx, limits.maxBytes, held);
       await next();

@@ -102,11 +102,12 @@ export function limitChat(limits: Limits): Middleware<ClientState> {
  */
 export function limitPublishes(limits: Limits): Middleware<ClientState & { grants: Grants }> {
   return limiting(limits, function limitPublishes(ctx, next) {
-    limits.giveBack('RATE_REQUESTS', ctx.state.client.key);
-    if (!limits.hasRate('RATE_PUBLISHES')) return next();
-    const key = publisherKey(ctx, ctx.state.grants);
+    const isLimited = limits.hasRate('RATE_PUBLISHES');
+    const key = isLimited ? publisherKey(ctx, ctx.state.grants) : undefined;
     limits.take('RATE_PUBLISHES', key);
     return next().then(() => {
+      // One that was refused still counts: its sender may try for ever.
+      limits.giveBack('RATE_REQUESTS', ctx.state.client.key);
       // How many updates the body has held is known only now.
       if (Array.isArray(ctx.body)) limits.charge('RATE_PUBLISHES', key, ctx.body.length - 1);
     });

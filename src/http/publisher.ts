@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { Grants } from '../auth/grants.js';
-import type { Update } from '../journal/journal.js';
 
 /** What an update's publisher is to the journal. */
-export type Publisher = Required<Pick<Update, 'publisher' | 'scope'>>;
+export interface Publisher {
+  readonly publisher: string;
+  readonly scope: string;
+}
 
 /** Grants are those of a token that is remembered, so that this is found out once for many updates. */
 const known = new WeakMap<Grants, Publisher>();

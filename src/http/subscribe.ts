@@ -73,13 +73,13 @@ export function subscribe(
   hub: Hub,
   presence: Presence | undefined,
 ): Middleware<object, SubscribeContext> {
-  return async function subscribe(ctx) {
+  return function subscribe(ctx) {
     const { eventStream: stream } = ctx;
     const { selection, grants, start, gap, latest } = ctx.subscriber;
     const identity = [ctx.ip, grants?.subject].filter((part) => part !== undefined).join(' ');
     hub.subscribe(stream, selection, { start, gap, latest, identity });
     if (grants !== undefined) endWithToken(stream, grants);
-    await presence?.start(stream, selection.selectors, grants?.payload);
+    presence?.start(stream, selection.selectors, grants?.payload);
   };
 }
 

@@ -1,7 +1,9 @@
+import { Readable } from 'node:stream';
 import type { Context, Middleware } from 'koa';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import type { ActiveSubscription, Presence } from '../hub/presence.js';
+import { SharedTime } from '../time-slice.js';
 import { covers } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
 import { type Authorizer, refuseMissing, refuseScope } from './auth.js';
@@ -33,18 +35,43 @@ export function readSubscriptions(
       ctx.status = 304;
       return;
     }
-    ctx.body = JSON.stringify(
-      topic !== undefined && subscriber !== undefined
-        ? { ...CONTEXT, ...one(ctx, presence.get(topic, subscriber)), lastEventID }
-        : {
-            ...CONTEXT,
-            id: path,
-            type: 'Subscriptions',
-            lastEventID,
-            subscriptions: presence.list(topic),
-          },
-    );
+    if (topic !== undefined && subscriber !== undefined) {
+      const subscription = one(ctx, presence.get(topic, subscriber));
+      ctx.body = JSON.stringify({ ...CONTEXT, ...subscription, lastEventID });
+    } else {
+      ctx.body = Readable.from(collection({ id: path, lastEventID }, presence, topic));
+    }
   };
+}
+
+/** Of all that are being written. */
+const writing = new SharedTime();
+
+/** Pieces have some so many characters. */
+const PIECE_LENGTH = 32 * 1024;
+
+/** A collection as JSON, piece by piece: there may be a hundred subscriptions of each client, with a payload each. */
+async function* collection(
+  about: { readonly id: string; readonly lastEventID: string },
+  presence: Presence,
+  topic: string | undefined,
+): AsyncGenerator<string> {
+  const slice = writing.begin();
+  const { id, lastEventID } = about;
+  const type = 'Subscriptions';
+  const head = JSON.stringify({ ...CONTEXT, id, type, lastEventID, subscriptions: [] });
+  let piece = head.slice(0, -']}'.length);
+  let separator = '';
+  for (const subscription of presence.list()) {
+    if (slice.isOver) await slice.next();
+    if (topic !== undefined && subscription.topic !== topic) continue;
+    piece += separator + JSON.stringify(subscription);
+    separator = ',';
+    if (piece.length < PIECE_LENGTH) continue;
+    yield piece;
+    piece = '';
+  }
+  yield `${piece}]}`;
 }
 
 /** The token's subscribe claim covers the path that is asked for: else 401 without a token, 403 with one. */

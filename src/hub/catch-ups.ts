@@ -1,4 +1,5 @@
 import type { EventStream } from '../sse/event-stream.js';
+import { type TimeSlice, TurnBudget } from '../time-slice.js';
 
 /**
  * How many clients are read for at the same time. The others wait for their turn, which is over after one batch, or
@@ -7,23 +8,11 @@ import type { EventStream } from '../sse/event-stream.js';
 const MAX_AT_ONCE = 8;
 const TURN_MS = 2;
 
-/** How long all of them together may occupy one turn of the event loop. */
-const SLICE_MS = 10;
-
 /** The client that was read for has gone. */
 export class ClientGone extends Error {}
 
-/** A client's turn to be read for. Whatever may take long looks at it now and then. */
-export interface Turn {
-  /** Whether others are to have the event loop. */
-  readonly isOver: boolean;
-  /**
-   * Resolves when this turn may go on.
-   *
-   * @throws {ClientGone} there is nobody to read for any more.
-   */
-  next(): Promise<void>;
-}
+/** A client's turn to be read for. Its `next` throws {@link ClientGone} where there is nobody to read for any more. */
+export type Turn = TimeSlice;
 
 /**
  * The work for clients that are not live: what a stranger's request can make it cost. It is done in turns and in slices
@@ -34,8 +23,7 @@ export class CatchUps {
   #running = 0;
   /** In order of their coming. */
   readonly #waiting = new Set<() => void>();
-  #isSliceBegun = false;
-  #sliceEnd = 0;
+  readonly #budget = new TurnBudget();
 
   /** How many clients are read for at this moment, and how many wait for their turn. */
   get size(): number {
@@ -60,17 +48,17 @@ export class CatchUps {
 
   #turnOf(stream: EventStream): Turn {
     let end = performance.now() + TURN_MS;
-    const isSliceOver = () => this.#isSliceOver();
+    const budget = this.#budget;
     return {
       get isOver() {
-        return !stream.writable || performance.now() >= end || isSliceOver();
+        return !stream.writable || performance.now() >= end || budget.isOver;
       },
       next: async () => {
         if (!stream.writable) throw new ClientGone();
         // Those who wait go first: what takes long is done in many turns.
         this.#leave();
         await this.#enter();
-        while (stream.writable && isSliceOver()) await nextTurn();
+        while (stream.writable && budget.isOver) await nextTurn();
         if (!stream.writable) throw new ClientGone();
         end = performance.now() + TURN_MS;
       },
@@ -90,19 +78,6 @@ export class CatchUps {
       this.#waiting.delete(next);
       next(); // It takes over this place.
     }
-  }
-
-  /** The first to ask in a turn of the event loop begins its slice. */
-  #isSliceOver(): boolean {
-    const now = performance.now();
-    if (!this.#isSliceBegun) {
-      this.#isSliceBegun = true;
-      this.#sliceEnd = now + SLICE_MS;
-      setImmediate(() => {
-        this.#isSliceBegun = false;
-      });
-    }
-    return now >= this.#sliceEnd;
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Entry } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
-import { TimeSlice } from '../time-slice.js';
+import { TurnBudget } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
 import { SelectionIndex } from '../topics/selection-index.js';
 import type { EntryFrames } from './entry-frames.js';
@@ -24,6 +24,7 @@ export class Delivery {
   /** How many have come to be delivered, and how many are. */
   #received = 0;
   #delivered = 0;
+  readonly #budget = new TurnBudget();
   #scheduled: NodeJS.Immediate | undefined;
   /** Those who wait until so many are delivered, in order. */
   readonly #waiting: { readonly until: number; readonly resolve: () => void }[] = [];
@@ -63,9 +64,8 @@ export class Delivery {
 
   #deliverSome(): void {
     this.#scheduled = undefined;
-    const slice = new TimeSlice();
     while (this.#next < this.#entries.length) {
-      if (slice.isOver || !this.#deliverOne(this.#entries[this.#next] as Entry, slice)) {
+      if (this.#budget.isOver || !this.#deliverOne(this.#entries[this.#next] as Entry)) {
         this.#scheduled = setImmediate(() => this.#deliverSome());
         break;
       }
@@ -86,9 +86,9 @@ export class Delivery {
     for (const { resolve } of done) resolve();
   }
 
-  /** Returns whether it is delivered: if not, the slice is over, and it is to be tried again. */
-  #deliverOne(entry: Entry, slice: TimeSlice): boolean {
-    const groups = this.#index.matching(entry, slice);
+  /** Returns whether it is delivered: if not, the time is over, and it is to be tried again. */
+  #deliverOne(entry: Entry): boolean {
+    const groups = this.#index.matching(entry, this.#budget);
     if (groups === undefined) return false;
     const frame = this.#frames.encode(entry);
     if (frame === undefined) return true;

@@ -16,6 +16,7 @@ const MAX_OLDER_TOPICS = 10_000;
 /** How many updates of a topic are looked at there to find the newest that a client may see. */
 const MAX_LOOKED_AT = 10_000;
 const LOOK_AT_ONCE = 100;
+const LOOK_AT_LENGTH = 64 * 1024;
 
 /**
  * Reads the newest held update of each topic of a selection, in order, up to the head of when it was made. Of
@@ -144,11 +145,12 @@ export class LatestReader {
     let count = 1; // As a rule it is the first.
     for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; lookedAt += count) {
       if (lookedAt > 0) count = LOOK_AT_ONCE;
-      const entries = await this.#sources.journal.newest(topic, count, before);
+      const entries = await this.#sources.journal.newest(topic, count, before, LOOK_AT_LENGTH);
       if (turn.isOver) await turn.next();
       const found = entries.findLast((entry) => this.#selection.admits(entry));
-      if (found !== undefined || entries.length < count) return found;
-      before = (entries[0] as Entry).position;
+      const [oldest] = entries;
+      if (found !== undefined || oldest === undefined) return found;
+      before = oldest.position;
     }
     return undefined;
   }

@@ -17,14 +17,26 @@ export interface ActiveSubscription {
   readonly payload?: unknown;
 }
 
+/** Announcements that are published together. Publishers wait for no more than these. */
+const MAX_AT_ONCE = 500;
+
+/** Announcements that wait. A subscription that starts while there are more of them is listed, and not announced. */
+const MAX_WAITING = 100_000;
+
 /**
  * Who is subscribed to what on this process, for those whose token lets them know. Each start and end is
  * published as a private update.
+ *
+ * Anybody may subscribe, so announcements have a line of their own: some at a time, each batch when the one before
+ * is in the journal. A subscription that has ended before its turn came is not announced at all.
  */
 export class Presence {
   readonly #path: string;
   readonly #publish: (updates: readonly Update[]) => Promise<void>;
   readonly #active = new Map<string, ActiveSubscription>();
+  /** What is to be announced, by the id of its subscription. */
+  readonly #waiting = new Map<string, ActiveSubscription>();
+  #announcing: Promise<void> | undefined;
 
   /**
    * @param path the path under which subscriptions are found.
@@ -39,11 +51,8 @@ export class Presence {
    * Notes a subscriber's selectors until its stream closes. Each is listed once its start is announced, and
    * until its end is: so the list changes together with the newest id.
    */
-  async start(
-    stream: EventStream,
-    selectors: readonly Selector[],
-    payload: unknown,
-  ): Promise<void> {
+  start(stream: EventStream, selectors: readonly Selector[], payload: unknown): void {
+    if (stream.destroyed) return;
     const subscriber = nameSubscriber();
     const topics = [...new Set(selectors.map(({ text }) => text))];
     const noted = topics.map((topic): ActiveSubscription => {
@@ -51,14 +60,22 @@ export class Presence {
       const told = payload === undefined ? {} : { payload };
       return { id, type: 'Subscription', topic, subscriber, active: true, ...told };
     });
-    const started = this.#announce(noted);
-    stream.on('close', async () => {
-      await started;
-      await this.#announce(noted.map((subscription) => ({ ...subscription, active: false })));
-      for (const { id } of noted) this.#active.delete(id);
+    if (this.#waiting.size >= MAX_WAITING) {
+      for (const subscription of noted) this.#active.set(subscription.id, subscription);
+      stream.on('close', () => {
+        for (const { id } of noted) this.#active.delete(id);
+      });
+      return;
+    }
+    for (const subscription of noted) this.#announce(subscription);
+    stream.on('close', () => {
+      for (const subscription of noted) this.#end(subscription);
     });
-    await started;
-    for (const subscription of noted) this.#active.set(subscription.id, subscription);
+  }
+
+  /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
+  pathOf(...segments: string[]): string {
+    return [this.#path, ...segments.map(encodeURIComponent)].join('/');
   }
 
   /** Whether the announcements of a subscription to a selector can be published. */
@@ -71,31 +88,48 @@ export class Presence {
     return MAX_TOPIC_BYTES - this.pathOf('', nameSubscriber()).length;
   }
 
-  /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
-  pathOf(...segments: string[]): string {
-    return [this.#path, ...segments.map(encodeURIComponent)].join('/');
-  }
-
-  /** The active subscriptions; to one selector if it is given. */
-  list(topic?: string): ActiveSubscription[] {
-    const all = [...this.#active.values()];
-    return topic === undefined ? all : all.filter((subscription) => subscription.topic === topic);
+  /** The active subscriptions; those that come while they are being gone through as well. */
+  list(): IterableIterator<ActiveSubscription> {
+    return this.#active.values();
   }
 
   get(topic: string, subscriber: string): ActiveSubscription | undefined {
     return this.#active.get(this.pathOf(topic, subscriber));
   }
 
-  #announce(subscriptions: readonly ActiveSubscription[]): Promise<void> {
-    return this.#publish(
-      subscriptions.map((subscription) => ({
-        topics: [subscription.id],
-        data: JSON.stringify(subscription),
-        private: true,
-        transient: true,
-      })),
-    );
+  #end(subscription: ActiveSubscription): void {
+    const { id } = subscription;
+    // If its start still waits, nobody has to know of either.
+    if (!this.#waiting.delete(id)) this.#announce({ ...subscription, active: false });
   }
+
+  #announce(subscription: ActiveSubscription): void {
+    this.#waiting.set(subscription.id, subscription);
+    this.#announcing ??= this.#announceWaiting();
+  }
+
+  async #announceWaiting(): Promise<void> {
+    await undefined; // All of this turn's together.
+    while (this.#waiting.size > 0) {
+      const batch: ActiveSubscription[] = [];
+      for (const [id, subscription] of this.#waiting) {
+        if (batch.length === MAX_AT_ONCE) break;
+        this.#waiting.delete(id);
+        batch.push(subscription);
+      }
+      await this.#publish(batch.map(toUpdate));
+      for (const subscription of batch) {
+        if (subscription.active) this.#active.set(subscription.id, subscription);
+        else this.#active.delete(subscription.id);
+      }
+    }
+    this.#announcing = undefined;
+  }
+}
+
+function toUpdate(subscription: ActiveSubscription): Update {
+  const data = JSON.stringify(subscription);
+  return { topics: [subscription.id], data, private: true, transient: true };
 }
 
 function nameSubscriber(): string {

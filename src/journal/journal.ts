@@ -145,9 +145,15 @@ export interface Journal {
 
   /**
    * The newest entries held of a topic, at most so many, in order of position; with `before`, the newest of
-   * those before that position.
+   * those before that position. No more once their data has `maxLength` UTF-16 units, but at least one. Empty only
+   * if there are none.
    */
-  newest(topic: string, count: number, before?: Position): Promise<readonly Entry[]>;
+  newest(
+    topic: string,
+    count: number,
+    before?: Position,
+    maxLength?: number,
+  ): Promise<readonly Entry[]>;
 
   /** The oldest and the newest entry held; both undefined if there is none. */
   bounds(): Promise<{ readonly oldest: EntryRef | undefined; readonly head: EntryRef | undefined }>;

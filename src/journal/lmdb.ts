@@ -188,8 +188,13 @@ class LmdbJournal implements Journal {
     }
   }
 
-  async newest(topic: string, count: number, before?: Position): Promise<readonly Entry[]> {
-    return this.#look(() => this.#newest(topic, count, before));
+  async newest(
+    topic: string,
+    count: number,
+    before?: Position,
+    maxLength = Number.POSITIVE_INFINITY,
+  ): Promise<readonly Entry[]> {
+    return this.#look(() => this.#newest(topic, count, before, maxLength));
   }
 
   async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {
@@ -379,7 +384,7 @@ class LmdbJournal implements Journal {
     return this.#whole(valuesAt(databases, mergeDistinct(sources, comparePlaces)));
   }
 
-  #newest(topic: string, count: number, before: Position | undefined): Entry[] {
+  #newest(topic: string, count: number, before: Position | undefined, maxLength: number): Entry[] {
     const key = toKey(topic);
     if (!key || count === 0) return [];
     const places = this.#databases.topics.getValues(key, {
@@ -387,7 +392,8 @@ class LmdbJournal implements Journal {
       limit: count,
       ...(before === undefined ? {} : { start: placeBefore(before) }),
     });
-    return [...this.#whole(valuesAt(this.#databases, [...places].reverse()))];
+    const newestFirst = this.#whole(valuesAt(this.#databases, [...places]));
+    return takeWithin({ maxEntries: count, maxLength }, newestFirst).reverse();
   }
 
   /** The oldest entry with an own id that is admitted. */

@@ -145,10 +145,18 @@ class MemoryJournal implements Journal {
     if (page.length > 0) yield page;
   }
 
-  async newest(topic: string, count: number, before?: Position): Promise<readonly Entry[]> {
+  async newest(
+    topic: string,
+    count: number,
+    before?: Position,
+    maxLength = Number.POSITIVE_INFINITY,
+  ): Promise<readonly Entry[]> {
     this.#assertOpen();
     const until = before === undefined ? undefined : this.#firstSequenceFrom(before);
-    return (this.#byTopic.get(topic)?.newest(count, until) ?? []).map(({ entry }) => entry);
+    if (count === 0) return [];
+    const newestFirst = (this.#byTopic.get(topic)?.newest(count, until) ?? []).reverse();
+    const entries = newestFirst.map(({ entry }) => entry);
+    return takeWithin({ maxEntries: count, maxLength }, entries).reverse();
   }
 
   async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {

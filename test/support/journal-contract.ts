@@ -496,6 +496,19 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
   });
 
   describe('topics, latest and bounds', () => {
+    test('finds the newest of a topic as far as their length allows, and at least one', async () => {
+      const journal = await openOne();
+      const text = 'x'.repeat(1000);
+      await journal.append(Array.from({ length: 10 }, (_, n) => update(`${n}${text}`)));
+      const newest = async (maxLength: number, before?: string) =>
+        (await journal.newest('t', 100, before, maxLength)).map(({ data }) => data[0]);
+      expect(await newest(1)).toEqual(['9']);
+      expect(await newest(2500)).toEqual(['7', '8', '9']);
+      const [seventh] = (await journal.newest('t', 3)).map(({ position }) => position);
+      expect(await newest(1, seventh)).toEqual(['6']);
+      expect(await newest(Number.POSITIVE_INFINITY)).toHaveLength(10);
+    });
+
     test('are empty of an empty journal', async () => {
       const journal = await openOne();
       expect(await allTopics(journal)).toEqual([]);
