@@ -163,3 +163,25 @@ test('a client that comes back while its last update is still to be delivered ge
   await settled();
   expect(client.data).toEqual(['new']);
 });
+
+test('the latest of a topic is found behind private updates that a token does not cover, and delays nobody', async () => {
+  const test = await openTestHub();
+  await test.hub.publish([update(['big', 'mine'], 'public')]);
+  const grants = [...Array.from({ length: 60 }, (_, n) => `other/${n}/{x}`), 'mine'];
+  for (let n = 0; n < 9_000; n += 1_000) {
+    await test.hub.publish(
+      Array.from({ length: 1_000 }, (_, m) =>
+        update(m % 50 === 0 && n === 0 ? ['big', 'mine'] : 'big', String(n + m), { private: true }),
+      ),
+    );
+  }
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const client = await subscribe(test, ['big', 'mine'], { grants, latest: true });
+  await client.has(1);
+  await test.hub.publish([update('mine', 'live')]);
+  await client.has(2);
+  delay.disable();
+  expect(client.data).toEqual(['950', 'live']);
+  expect(delay.max / 1e6).toBeLessThan(400);
+});

@@ -24,9 +24,11 @@ export function readSubscriptions(
 
     // Whoever may read subscriptions knows of their announcements; of other private updates it learns nothing.
     const isTold = (name: string) => name === path || name.startsWith(`${path}/`);
-    const lastEventID = hub.lastEventId(
+    const slice = reading.begin();
+    const lastEventID = await hub.lastEventId(
       (update) =>
         !update.private || update.topics.some((name) => isTold(name) || covers(subscribe, name)),
+      slice,
     );
     ctx.type = 'application/ld+json';
     ctx.status = 200;
@@ -44,8 +46,8 @@ export function readSubscriptions(
   };
 }
 
-/** Of all that are being written. */
-const writing = new SharedTime();
+/** Of all who read subscriptions. */
+const reading = new SharedTime();
 
 /** Pieces have some so many characters. */
 const PIECE_LENGTH = 32 * 1024;
@@ -56,7 +58,7 @@ async function* collection(
   presence: Presence,
   topic: string | undefined,
 ): AsyncGenerator<string> {
-  const slice = writing.begin();
+  const slice = reading.begin();
   const { id, lastEventID } = about;
   const type = 'Subscriptions';
   const head = JSON.stringify({ ...CONTEXT, id, type, lastEventID, subscriptions: [] });

@@ -6,6 +6,7 @@ import {
   type Position,
 } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
+import type { TimeSlice } from '../time-slice.js';
 import type { Addressed, Selection } from '../topics/selection.js';
 import type { Selector } from '../topics/selector.js';
 import { CatchUps } from './catch-ups.js';
@@ -52,6 +53,9 @@ const DEFAULTS: Settings = {
   log: console.error,
   logOften: (_, message) => console.error(message),
 };
+
+/** How many updates are looked at to find the newest that somebody sees. */
+const MAX_LOOKED_AT = 10_000;
 
 type Settings = Required<Omit<HubOptions, 'transientTopics'>> & Pick<HubOptions, 'transientTopics'>;
 
@@ -187,11 +191,21 @@ export class Hub {
 
   /**
    * What somebody who sees only some updates can read on from to miss none that comes: the id of the newest of
-   * these, or a position after which none of them stands; `earliest` if there is nothing.
+   * these, or a position after which none of them stands; `earliest` if there is nothing. Of the window's newest
+   * `MAX_LOOKED_AT` updates.
    */
-  lastEventId(sees: (update: Addressed) => boolean): string {
-    const { id, position } = this.#parts.window.newestSeen(sees);
-    return id ?? (position === BEGINNING ? 'earliest' : position);
+  async lastEventId(sees: (update: Addressed) => boolean, slice: TimeSlice): Promise<string> {
+    const { window } = this.#parts;
+    let { ordinal, id, position } = window.head;
+    for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; lookedAt += 1) {
+      const entry = window.entryAt(ordinal);
+      if (entry === undefined) break;
+      ({ id, position } = entry.cursor);
+      if (sees(entry)) return id as string;
+      ordinal -= 1;
+      if (slice.isOver) await slice.next();
+    }
+    return position === BEGINNING ? 'earliest' : position;
   }
 
   get statistics(): HubStatistics {

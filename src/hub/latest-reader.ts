@@ -13,8 +13,10 @@ import type { Cursor, Window, WindowEntry } from './window.js';
 /** How many topics a client that wants the latest of each may have looked up in the journal. */
 const MAX_OLDER_TOPICS = 10_000;
 
-/** How many updates of a topic are looked at there to find the newest that a client may see. */
+/** How many updates of a topic are looked at to find the newest that a client may see. */
 const MAX_LOOKED_AT = 10_000;
+/** Of how many topics the newest is remembered. */
+const MAX_KNOWN_TOPICS = 10_000;
 const LOOK_AT_ONCE = 100;
 const LOOK_AT_LENGTH = 64 * 1024;
 
@@ -35,6 +37,8 @@ export class LatestReader {
   #older: { readonly positions: readonly Position[]; next: number } | undefined;
   /** Everything of the window up to here has been read. */
   #cursor: Cursor | undefined;
+  /** What was found out of topics by those who may see private updates. */
+  readonly #known = new Map<string, { readonly newest: number | undefined }>();
   /** The last update that was read. */
   #last: Position | undefined;
 
@@ -56,6 +60,7 @@ export class LatestReader {
     // What the window had may have left it since.
     if (this.#cursor && this.#cursor.ordinal < Math.min(start.ordinal, this.#head.ordinal)) {
       this.#older = undefined;
+      this.#known.clear();
     }
     if (this.#older === undefined) {
       this.#oldest = await oldestHeld(this.#sources);
@@ -71,10 +76,11 @@ export class LatestReader {
     return this.#readWindow(this.#cursor as Cursor, turn);
   }
 
-  #readWindow(cursor: Cursor, turn: Turn): Step {
+  async #readWindow(cursor: Cursor, turn: Turn): Promise<Step> {
     const { entries, through } = this.#window.next(cursor.ordinal, this.#selection, turn);
     this.#cursor = this.#upToHead(through);
-    const latest = entries.filter((entry) => this.#isLatest(entry));
+    const latest: WindowEntry[] = [];
+    for (const entry of entries) if (await this.#isLatest(entry, turn)) latest.push(entry);
     const last = latest.at(-1);
     if (last === undefined) return NOTHING;
     this.#last = last.cursor.position;
@@ -86,16 +92,38 @@ export class LatestReader {
     return cursor.ordinal < this.#head.ordinal ? cursor : this.#head;
   }
 
-  #isLatest({ cursor, topics }: WindowEntry): boolean {
-    if (cursor.ordinal <= this.#oldest.ordinal) return false;
-    return topics.some(
-      (topic) =>
-        this.#selection.asksForTopic(topic) && this.#newestInWindow(topic)?.cursor === cursor,
-    );
+  async #isLatest({ cursor, topics }: WindowEntry, turn: Turn): Promise<boolean> {
+    if (cursor.ordinal <= this.#oldest.ordinal || cursor.ordinal > this.#head.ordinal) return false;
+    for (const topic of topics) {
+      if (!this.#selection.asksForTopic(topic)) continue;
+      if ((await this.#newestInWindow(topic, turn)) === cursor.ordinal) return true;
+    }
+    return false;
   }
 
-  #newestInWindow(topic: string): WindowEntry | undefined {
-    return this.#window.newest(topic, this.#oldest.ordinal, this.#head.ordinal, this.#selection);
+  /** The ordinal of the newest entry of a topic that this client may see. */
+  async #newestInWindow(topic: string, turn: Turn): Promise<number | undefined> {
+    const after = this.#oldest.ordinal;
+    const newest = this.#window.newestPublic(topic, after, this.#head.ordinal)?.cursor.ordinal;
+    // Those who may see no private update need not look at any.
+    if (!this.#selection.hasGrants) return newest;
+    const known = this.#known.get(topic);
+    if (known !== undefined) return known.newest;
+    const seen = (await this.#newestPrivate(topic, newest ?? after, turn)) ?? newest;
+    if (this.#known.size < MAX_KNOWN_TOPICS) this.#known.set(topic, { newest: seen });
+    return seen;
+  }
+
+  async #newestPrivate(topic: string, after: number, turn: Turn): Promise<number | undefined> {
+    let through = this.#head.ordinal;
+    for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; lookedAt += 1) {
+      const entry = this.#window.newestPrivate(topic, after, through);
+      if (entry === undefined) return undefined;
+      if (this.#selection.maySee(entry)) return entry.cursor.ordinal;
+      through = entry.cursor.ordinal - 1;
+      if (turn.isOver) await turn.next();
+    }
+    return undefined;
   }
 
   async #readOlder(position: Position): Promise<Step> {
@@ -120,7 +148,7 @@ export class LatestReader {
       for (const topic of page) {
         if (turn.isOver) await turn.next();
         if (!this.#selection.asksForTopic(topic)) continue;
-        if (this.#newestInWindow(topic) !== undefined) continue;
+        if ((await this.#newestInWindow(topic, turn)) !== undefined) continue;
         if (lookedUp === MAX_OLDER_TOPICS) return inOrder(found);
         lookedUp += 1;
         const entry = await this.#newestInJournal(topic, turn);
@@ -146,11 +174,12 @@ export class LatestReader {
     for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; lookedAt += count) {
       if (lookedAt > 0) count = LOOK_AT_ONCE;
       const entries = await this.#sources.journal.newest(topic, count, before, LOOK_AT_LENGTH);
-      if (turn.isOver) await turn.next();
-      const found = entries.findLast((entry) => this.#selection.admits(entry));
-      const [oldest] = entries;
-      if (found !== undefined || oldest === undefined) return found;
-      before = oldest.position;
+      for (const entry of entries.toReversed()) {
+        if (turn.isOver) await turn.next();
+        if (this.#selection.admits(entry)) return entry;
+        before = entry.position;
+      }
+      if (entries.length === 0) return undefined;
     }
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { comparePositions, type Entry, type Position } from '../journal/journal.js';
 import { mergeDistinct } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
-import type { Addressed, Selection } from '../topics/selection.js';
+import type { Selection } from '../topics/selection.js';
 import type { Turn } from './catch-ups.js';
 
 /** An entry as clients get it: its frame, encoded once for all of them, and what decides who they are. */
@@ -27,9 +27,6 @@ export const BEGINNING: Position = '0-0';
 /** What an entry occupies beside its frame, and each of its topics beside its characters. */
 const ENTRY_OVERHEAD_BYTES = 300;
 const TOPIC_OVERHEAD_BYTES = 100;
-
-/** How many private updates of a topic are looked at to find the newest that somebody may see. */
-const MAX_LOOKED_AT = 10_000;
 
 /**
  * The most recent updates, in memory, indexed by topic. Bounded in bytes: the oldest leave first, and
@@ -129,43 +126,21 @@ export class Window {
     return { entries, through: this.#head };
   }
 
-  /**
-   * The newest entry of a topic that a selection admits, after one ordinal and up to another. Of private entries
-   * the newest `MAX_LOOKED_AT` are looked at.
-   */
-  newest(
-    topic: string,
-    after: number,
-    through: number,
-    selection: Selection,
-  ): WindowEntry | undefined {
-    const ordinals = this.#byTopic.get(topic);
-    if (ordinals === undefined) return undefined;
-    let newest = ordinals.of(false).newest(after, through);
-    if (selection.hasGrants) {
-      newest =
-        ordinals
-          .of(true)
-          .newest(newest ?? after, through, (each) => selection.maySee(this.#at(each))) ?? newest;
-    }
-    return newest === undefined ? undefined : this.#at(newest);
+  /** The newest public entry of a topic, after one ordinal and up to another. */
+  newestPublic(topic: string, after: number, through: number): WindowEntry | undefined {
+    const ordinal = this.#byTopic.get(topic)?.of(false).newest(through);
+    return ordinal === undefined || ordinal <= after ? undefined : this.#at(ordinal);
   }
 
-  /**
-   * Up to where somebody knows of the updates, who sees only some: at the newest of these. None between that and
-   * the head is theirs. Of the newest entries `MAX_LOOKED_AT` are looked at.
-   */
-  newestSeen(sees: (entry: Addressed) => boolean): Cursor {
-    const last = this.#head.ordinal;
-    const first = Math.max(this.#start.ordinal + 1, last - MAX_LOOKED_AT + 1);
-    for (let ordinal = last; ordinal >= first; ordinal -= 1) {
-      const entry = this.#at(ordinal);
-      if (sees(entry)) return entry.cursor;
-    }
-    // Nobody's id, but a position to read on from.
-    const { cursor } =
-      first - 1 > this.#start.ordinal ? this.#at(first - 1) : { cursor: this.#start };
-    return { ...cursor, id: undefined };
+  /** The same of private entries. */
+  newestPrivate(topic: string, after: number, through: number): WindowEntry | undefined {
+    const ordinal = this.#byTopic.get(topic)?.of(true).newest(through);
+    return ordinal === undefined || ordinal <= after ? undefined : this.#at(ordinal);
+  }
+
+  /** The entry with an ordinal; undefined if it has left. */
+  entryAt(ordinal: number): WindowEntry | undefined {
+    return ordinal > this.#start.ordinal ? this.#at(ordinal) : undefined;
   }
 
   #at(ordinal: number): WindowEntry {
@@ -248,20 +223,10 @@ class OrdinalList {
     }
   }
 
-  /** The greatest number above one and up to another that passes a test, of the last `MAX_LOOKED_AT` of these. */
-  newest(
-    after: number,
-    through: number,
-    test: (ordinal: number) => boolean = () => true,
-  ): number | undefined {
-    const last = this.#indexAfter(through) - 1;
-    const first = Math.max(this.#first, last - MAX_LOOKED_AT + 1);
-    for (let index = last; index >= first; index -= 1) {
-      const ordinal = this.#ordinals[index] as number;
-      if (ordinal <= after) return undefined;
-      if (test(ordinal)) return ordinal;
-    }
-    return undefined;
+  /** The greatest number up to another. */
+  newest(through: number): number | undefined {
+    const index = this.#indexAfter(through) - 1;
+    return index < this.#first ? undefined : this.#ordinals[index];
   }
 
   #indexAfter(ordinal: number): number {
