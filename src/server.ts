@@ -3,7 +3,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { type Config, ConfigError } from './config.js';
 import { createAnswerClass } from './http/answer.js';
 import { linger } from './http/linger.js';
-import { Pipeline } from './http/pipeline.js';
+import { pipelineOf } from './http/pipeline.js';
 import { answerRaw, describeClientError } from './http/raw-answer.js';
 import { inTurns } from './http/request-turns.js';
 
@@ -31,15 +31,6 @@ const stopping = new WeakSet<Server>();
 /** The server of an app, with all that bounds a connection. It does not listen yet. */
 export function createHttpServer(app: RequestListener, config: Config): Server {
   const handle = inTurns(app);
-  const pipelines = new WeakMap<Socket, Pipeline>();
-  const pipelineOf = (socket: Socket): Pipeline => {
-    const existing = pipelines.get(socket);
-    if (existing !== undefined) return existing;
-    const created = new Pipeline(socket, handle);
-    pipelines.set(socket, created);
-    return created;
-  };
-
   const server: Server = createServer({
     // Node answers 408 through 'clientError' below, and looks at both limits at each check.
     headersTimeout: Math.min(HEAD_TIMEOUT_MS, config.BODY_TIMEOUT_MS),
@@ -51,11 +42,11 @@ export function createHttpServer(app: RequestListener, config: Config): Server {
     requireHostHeader: false,
     ServerResponse: createAnswerClass({
       isLast: () => stopping.has(server),
-      onEventStream: (socket) => pipelineOf(socket).enterEventStream(),
+      onEventStream: (socket) => pipelineOf(socket, handle).enterEventStream(),
     }),
   });
   const take: RequestListener = (request, response) =>
-    pipelineOf(request.socket).take(request, response);
+    pipelineOf(request.socket, handle).take(request, response);
   server.on('request', take);
   // The body's reader tells the client to go on, once nothing speaks against the request.
   server.on('checkContinue', take);
@@ -67,7 +58,7 @@ export function createHttpServer(app: RequestListener, config: Config): Server {
       socket.destroy();
       return;
     }
-    pipelineOf(socket).close(() => {
+    pipelineOf(socket, handle).close(() => {
       answerRaw(socket, mistake);
       linger(socket);
     });

@@ -13,6 +13,21 @@ const MAX_UNANSWERED = 100;
 /** Requests that may wait behind an event stream, for an answer that they do not get; one more closes the connection. */
 const MAX_BEHIND_EVENT_STREAM = 4;
 
+/** Kept on the socket itself: so functions that all connections share find it, and none needs its own. */
+const PIPELINE = Symbol('pipeline');
+
+type PipelinedSocket = Socket & { [PIPELINE]?: Pipeline };
+
+/** The pipeline of a connection; `handle` is given the requests whose turn has come. */
+export function pipelineOf(socket: PipelinedSocket, handle: RequestListener): Pipeline {
+  const existing = socket[PIPELINE];
+  if (existing !== undefined) return existing;
+  const created = new Pipeline(socket, handle);
+  socket[PIPELINE] = created;
+  socket.destroySoon = lingerOnClose;
+  return created;
+}
+
 /**
  * The requests of one connection. HTTP/1.1 lets a client send the next ones before it has its answer, and Node
  * hands all of them over at once.
@@ -21,12 +36,13 @@ const MAX_BEHIND_EVENT_STREAM = 4;
  * answered, and what follows begins after its answer. So an event stream has its connection to itself, and it is
  * the last thing there.
  */
-export class Pipeline {
+class Pipeline {
   readonly #socket: Socket;
   readonly #handle: RequestListener;
-  readonly #waiting: [IncomingMessage, ServerResponse][] = [];
-  #latest: IncomingMessage | undefined;
-  #latestAnswer: ServerResponse | undefined;
+  /** The answers to requests that have not begun. Replaced and not changed: as a rule it is empty, and the same for all. */
+  #waiting: readonly ServerResponse[] = NONE;
+  /** The answer to the latest request. */
+  #latest: ServerResponse | undefined;
   #unanswered = 0;
   #turn = 0;
   #takenInTurn = 0;
@@ -39,7 +55,6 @@ export class Pipeline {
   constructor(socket: Socket, handle: RequestListener) {
     this.#socket = socket;
     this.#handle = handle;
-    this.#lingerOnClose();
   }
 
   /** Takes the next request of the connection. */
@@ -55,14 +70,13 @@ export class Pipeline {
       this.#destroy();
       return;
     }
-    this.#latest = request;
-    this.#latestAnswer = response;
-    response.once('close', () => this.#answered(request));
+    this.#latest = response;
+    response.on('close', goOn); // Which comes once.
     if (this.#waiting.length === 0 && this.#mayBegin(request)) {
-      this.#begin(request, response);
+      this.#begin(response);
       return;
     }
-    this.#waiting.push([request, response]);
+    this.#waiting = [...this.#waiting, response];
     if (this.#isEventStream && this.#waiting.length > MAX_BEHIND_EVENT_STREAM) this.#destroy();
   }
 
@@ -78,7 +92,7 @@ export class Pipeline {
    */
   close(answer: () => void): void {
     if (this.#lastAnswer !== undefined) return;
-    if (this.#isEventStream || (this.#isCutShort && this.#latestAnswer?.headersSent)) {
+    if (this.#isEventStream || (this.isCutShort && this.#latest?.headersSent)) {
       this.#destroy();
       return;
     }
@@ -86,22 +100,8 @@ export class Pipeline {
     this.#answerLast();
   }
 
-  get #isCutShort(): boolean {
-    return this.#latest !== undefined && !isReadToEnd(this.#latest);
-  }
-
-  #mayBegin({ method }: IncomingMessage): boolean {
-    return !this.#isHeld && (method !== 'GET' || this.#unanswered - this.#waiting.length === 1);
-  }
-
-  #begin(request: IncomingMessage, response: ServerResponse): void {
-    if (request.method === 'GET') this.#isHeld = true;
-    const refusal = refusalOf(request);
-    if (refusal === undefined) this.#handle(request, response);
-    else refuse(response, refusal);
-  }
-
-  #answered({ method }: IncomingMessage): void {
+  /** An answer of this connection has closed: the next requests may begin. */
+  answered({ method }: IncomingMessage): void {
     this.#unanswered -= 1;
     if (method === 'GET') this.#isHeld = false;
     if (this.#socket.destroyed) return;
@@ -109,34 +109,61 @@ export class Pipeline {
       const [next] = this.#waiting;
       // The next is not among those that are being answered.
       if (next === undefined || this.#isHeld) break;
-      if (next[0].method === 'GET' && this.#unanswered > this.#waiting.length) break;
-      this.#waiting.shift();
-      this.#begin(...next);
+      if (next.req.method === 'GET' && this.#unanswered > this.#waiting.length) break;
+      this.#waiting = this.#waiting.slice(1);
+      this.#begin(next);
     }
     this.#answerLast();
   }
 
+  /** Whether the latest request has not come to its end. */
+  get isCutShort(): boolean {
+    return this.#latest !== undefined && !isReadToEnd(this.#latest.req);
+  }
+
+  /** Drops what the latest request still brings. */
+  dropRest(): void {
+    this.#latest?.req.resume();
+  }
+
+  #mayBegin({ method }: IncomingMessage): boolean {
+    return !this.#isHeld && (method !== 'GET' || this.#unanswered - this.#waiting.length === 1);
+  }
+
+  #begin(response: ServerResponse): void {
+    const { req: request } = response;
+    if (request.method === 'GET') this.#isHeld = true;
+    const refusal = refusalOf(request);
+    if (refusal === undefined) this.#handle(request, response);
+    else refuse(response, refusal);
+  }
+
   #answerLast(): void {
-    if (this.#unanswered <= (this.#isCutShort ? 1 : 0)) this.#lastAnswer?.();
+    if (this.#unanswered <= (this.isCutShort ? 1 : 0)) this.#lastAnswer?.();
   }
 
   #destroy(): void {
-    this.#waiting.length = 0;
+    this.#waiting = NONE;
     this.#socket.destroy();
   }
+}
 
-  /** Node closes a connection after its last answer with `destroySoon()`, whether or not its client still sends. */
-  #lingerOnClose(): void {
-    const { destroySoon } = this.#socket;
-    this.#socket.destroySoon = () => {
-      if (!this.#isCutShort) {
-        destroySoon.call(this.#socket);
-        return;
-      }
-      this.#latest?.resume();
-      linger(this.#socket);
-    };
+const NONE: readonly ServerResponse[] = [];
+
+function goOn(this: ServerResponse): void {
+  const socket: PipelinedSocket = this.req.socket;
+  socket[PIPELINE]?.answered(this.req);
+}
+
+/** Node closes a connection after its last answer with `destroySoon()`, whether or not its client still sends. */
+function lingerOnClose(this: PipelinedSocket): void {
+  const pipeline = this[PIPELINE];
+  if (!pipeline?.isCutShort) {
+    Object.getPrototypeOf(this).destroySoon.call(this);
+    return;
   }
+  pipeline.dropRest();
+  linger(this);
 }
 
 let turn = 1;

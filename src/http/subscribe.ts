@@ -64,7 +64,7 @@ export function admitSubscriber(
       gap: isWithheld ? { lastEventID: cursor, reason: 'withheld' } : undefined,
       latest,
     };
-    await next();
+    return next(); // Not awaited: what is known here is not kept for as long as the stream is open.
   };
 }
 
@@ -76,7 +76,7 @@ export function subscribe(
   return function subscribe(ctx) {
     const { eventStream: stream } = ctx;
     const { selection, grants, start, gap, latest } = ctx.subscriber;
-    const identity = [ctx.ip, grants?.subject].filter((part) => part !== undefined).join(' ');
+    const identity = grants?.subject === undefined ? ctx.ip : `${ctx.ip} ${grants.subject}`;
     hub.subscribe(stream, selection, { start, gap, latest, identity });
     if (grants !== undefined) endWithToken(stream, grants);
     presence?.start(stream, selection.selectors, grants?.payload);

@@ -252,7 +252,6 @@ export class Hub {
       'slow client',
       `${subscription.identity} does not read; its cursor waits for it.`,
     );
-    subscription.fallBehind(written);
-    this.#watch(subscription, subscription.catchUp());
+    this.#watch(subscription, subscription.fallBehind(written));
   }
 }

@@ -66,11 +66,11 @@ export class Reader {
   /** Which topics are asked for of those that the journal has up to a position; undefined if they are too many. */
   #asked: AskedTopics | undefined;
 
-  /** A reader at the head. */
-  constructor(sources: Sources, selection: Selection) {
+  /** @param cursor up to which everything has been read; the head if it is not given. */
+  constructor(sources: Sources, selection: Selection, cursor: Cursor = sources.window.head) {
     this.#sources = sources;
     this.#selection = selection;
-    this.#at = { in: 'window', cursor: sources.window.head };
+    this.#at = { in: 'window', cursor };
     this.#oldest = sources.window.start;
   }
 
@@ -84,15 +84,6 @@ export class Reader {
       position === undefined || comparePositions(position, window.start.position) < 0
         ? { in: 'journal', after: position }
         : { in: 'window', cursor: this.#notTrimmed(window.cursorAt(position)) };
-  }
-
-  /** Moves the cursor on, to where everything has been read by other means. A cursor beyond that stays. */
-  skipTo(cursor: Cursor): void {
-    if (this.isBefore(cursor)) this.#at = { in: 'window', cursor };
-  }
-
-  isBefore({ ordinal }: Cursor): boolean {
-    return this.#at.in === 'journal' || this.#at.cursor.ordinal < ordinal;
   }
 
   /** Whether there is nothing more to read. True only until the next entry is delivered: look and act in one turn. */

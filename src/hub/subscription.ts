@@ -6,7 +6,7 @@ import { type CatchUps, ClientGone, type Turn } from './catch-ups.js';
 import type { Written } from './group.js';
 import { LatestReader } from './latest-reader.js';
 import { Reader, type Sources, type Step } from './reader.js';
-import { BEGINNING } from './window.js';
+import { BEGINNING, type Cursor } from './window.js';
 
 /** Where a subscription starts to read, as `Hub.locate` found it. */
 export interface Start {
@@ -55,7 +55,8 @@ export class Subscription {
   /** Who this is, for the log: the address, and the token's subject if it has one. */
   readonly identity: string;
   readonly #parts: SubscriptionParts;
-  readonly #reader: Reader;
+  /** Where it has become live; undefined as long as it is not. A reader is there only while it catches up. */
+  #liveSince: Cursor | undefined;
   /** The last id that the client has been sent or has given. */
   #lastEventId: string;
 
@@ -69,15 +70,15 @@ export class Subscription {
     this.stream = stream;
     this.selection = selection;
     this.identity = identity;
-    this.#reader = new Reader(parts, selection);
     this.#lastEventId = stream.lastEventId;
   }
 
   /** Starts where a client wants to read on, and tells it first what it has missed. */
   async startAt({ after, gap }: Start): Promise<void> {
-    await this.#reader.startAfter(after);
+    const reader = new Reader(this.#parts, this.selection);
+    await reader.startAfter(after);
     if (gap) await this.#sendGap(gap);
-    await this.catchUp();
+    await this.#catchUp(reader);
   }
 
   /**
@@ -89,26 +90,35 @@ export class Subscription {
    */
   startAtHead(gap?: Gap): void {
     this.#sendHead(gap);
-    this.#parts.join(this);
+    this.#join();
   }
 
   /** Starts with the newest held update of each topic, and goes on with what comes after this call. */
   async startWithLatest(gap?: Gap): Promise<void> {
     this.#sendHead(gap);
+    const reader = new Reader(this.#parts, this.selection);
     await this.#pump(new LatestReader(this.#parts, this.selection));
-    await this.catchUp();
+    await this.#catchUp(reader);
+  }
+
+  /** A live client stopped reading. Goes on from the last update that was written to it, and is live again after that. */
+  async fallBehind({ through, newest }: Written): Promise<void> {
+    const since = this.#liveSince ?? through;
+    this.#liveSince = undefined;
+    // What was written before it joined was not written to it.
+    if (newest && since.ordinal < newest.ordinal) this.#lastEventId = newest.id as string;
+    const from = since.ordinal < through.ordinal ? through : since;
+    await this.#catchUp(new Reader(this.#parts, this.selection, from));
   }
 
   /** Reads on until there is no more, and then the stream is live. */
-  async catchUp(): Promise<void> {
-    await this.#pump(this.#reader, () => this.#parts.join(this));
+  async #catchUp(reader: Reader): Promise<void> {
+    await this.#pump(reader, () => this.#join());
   }
 
-  /** A live client stopped reading. Moves its cursor back to the last update that was written to it. */
-  fallBehind({ through, newest }: Written): void {
-    // What was written before it joined was not written to it.
-    if (newest && this.#reader.isBefore(newest)) this.#lastEventId = newest.id as string;
-    this.#reader.skipTo(through);
+  #join(): void {
+    this.#liveSince = this.#parts.window.head;
+    this.#parts.join(this);
   }
 
   /**

@@ -33,9 +33,11 @@ export interface Client {
   readonly key: string | undefined;
 }
 
-/** What is known of a connection for as long as it is open. */
+/** What is known of a connection for as long as it is open. Plain connections of one client in a row share theirs. */
 interface Peer {
   readonly client: Client;
+  /** What the connection itself counts under for as long as it is open, if it does. */
+  readonly key: string | undefined;
   /** What its requests are answered, if it is one too many. */
   readonly refusal: LimitError | undefined;
   /** Of a trusted proxy, the keys of its requests under way, each as often as it was counted. */
@@ -59,6 +61,9 @@ export class Connections {
   /** As long as nobody has said which proxies there are: a local address may be one, and stand for everybody. */
   readonly #exempt: Networks | undefined;
   #lastDirect: Client | undefined;
+  #lastPeer: Peer | undefined;
+  /** One listener for all sockets: a closure for each is memory that ten thousand idle clients feel. */
+  readonly #onClose: (this: WatchedSocket) => void;
   readonly #perAddress = new Tally();
   readonly #perSubject = new Tally();
   readonly #log: SummedLog;
@@ -71,6 +76,10 @@ export class Connections {
     this.#log = log;
     this.#addresses = new ClientAddresses(limits.trustProxy);
     if (limits.trustProxy === false) this.#exempt = new Networks(['loopback', 'private']);
+    const connections = this;
+    this.#onClose = function release() {
+      connections.#release(this[PEER]);
+    };
   }
 
   /** Counts every connection that the server accepts from now on. */
@@ -86,9 +95,8 @@ export class Connections {
     });
     // Before the listener that reads requests from it.
     server.prependListener('connection', (socket: WatchedSocket) => {
-      const peer = this.#accept(socket);
-      socket[PEER] = peer;
-      if (peer.refusal === undefined) return;
+      const { refusal } = this.#accept(socket);
+      if (refusal === undefined) return;
       const timer = setTimeout(() => socket.destroy(), SURPLUS_MS).unref();
       socket.once('close', () => clearTimeout(timer));
     });
@@ -166,19 +174,17 @@ export class Connections {
     };
   }
 
-  #accept(socket: Socket): Peer {
+  #accept(socket: WatchedSocket): Peer {
     const { maxPerAddress } = this.#limits;
-    const client = this.#directClient(socketAddress(socket));
-    const isProxy = this.#addresses.isProxy(client.address);
-    const key = maxPerAddress > 0 && !isProxy ? client.key : undefined;
+    const plain = this.#plainPeer(this.#directClient(socketAddress(socket)));
+    const { client, key } = plain;
     const count = key === undefined ? 0 : this.#perAddress.add(key);
-    const held: string[] | undefined = isProxy ? [] : undefined;
     this.#open += 1;
-    socket.once('close', () => {
-      this.#open -= 1;
-      if (key !== undefined) this.#perAddress.remove(key);
-      for (const request of held?.splice(0) ?? []) this.#perAddress.remove(request);
-    });
+    const refusal = this.#refusalOf(key, count);
+    const held = this.#addresses.isProxy(client.address) ? [] : undefined;
+    const peer = (refusal ?? held) ? { ...plain, refusal, held } : plain;
+    socket[PEER] = peer;
+    socket.on('close', this.#onClose);
     if (count > maxPerAddress + SURPLUS_PER_ADDRESS) {
       this.#log.add(
         'drop address',
@@ -186,7 +192,23 @@ export class Connections {
       );
       socket.destroy();
     }
-    return { client, held, refusal: this.#refusalOf(key, count) };
+    return peer;
+  }
+
+  /** What is known of a connection of this client, if it is not refused and its client no proxy. */
+  #plainPeer(client: Client): Peer {
+    if (this.#lastPeer?.client === client) return this.#lastPeer;
+    const counts = this.#limits.maxPerAddress > 0 && !this.#addresses.isProxy(client.address);
+    const key = counts ? client.key : undefined;
+    this.#lastPeer = { client, key, refusal: undefined, held: undefined };
+    return this.#lastPeer;
+  }
+
+  /** A connection has closed. */
+  #release(peer: Peer | undefined): void {
+    this.#open -= 1;
+    if (peer?.key !== undefined) this.#perAddress.remove(peer.key);
+    for (const request of peer?.held?.splice(0) ?? []) this.#perAddress.remove(request);
   }
 
   /** @param count of the connections under this key, if there is one. */

@@ -103,7 +103,7 @@ export function sse(options: SseOptions = {}): SseMiddleware {
       takeBackHeaders(ctx);
     } else if (ctx.writable) {
       register(stream);
-      await transmit(stream, ctx, backlog);
+      return transmit(stream, ctx, backlog); // Not awaited: nothing of this call is kept while the stream is open.
     }
   };
   return Object.assign(middleware, { streams, backlog });
