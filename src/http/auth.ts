@@ -4,7 +4,6 @@ import type { TokenKeys } from '../auth/keys.js';
 import { KeysUnavailableError } from '../auth/remote-keys.js';
 import { VerifiedTokens } from '../auth/verified-tokens.js';
 import type { Config } from '../config.js';
-import type { TimeSlice } from '../time-slice.js';
 import { covers, type Selector } from '../topics/selector.js';
 import { type PresentedToken, readToken } from './token.js';
 
@@ -19,7 +18,7 @@ export interface AuthorizerOptions {
 
 /** Finds out what a request's sender may do. Each refusal is thrown, as an answer with its reason. */
 export interface Authorizer {
-  /** What a publisher is granted; 401 without a good token. See {@link requireTopics}. */
+  /** What a publisher is granted; 401 without a good token. See {@link requireTopic}. */
   publisher(ctx: Context): Promise<Grants>;
   /** What a subscriber is granted; undefined for an anonymous one, if these are allowed, else 401. */
   subscriber(ctx: Context): Promise<Grants | undefined>;
@@ -50,22 +49,10 @@ export function createAuthorizer({ keys, anonymous, origins }: AuthorizerOptions
   };
 }
 
-/**
- * Goes on only if each of the topics is covered; else 403. A token may have many templates and a body many
- * topics: everybody else has a turn when the slice is over.
- */
-export async function requireTopics(
-  ctx: Context,
-  granted: readonly Selector[],
-  topics: readonly string[],
-  slice: TimeSlice,
-): Promise<void> {
-  for (const [index, topic] of topics.entries()) {
-    // One topic is no reason to wait for others.
-    if (index > 0 && slice.isOver) await slice.next();
-    if (!covers(granted, topic)) {
-      refuseScope(ctx, `The token does not cover ${JSON.stringify(topic)}.`);
-    }
+/** Goes on only if a topic is covered; else 403. A token may have many templates: that can take a while. */
+export function requireTopic(ctx: Context, granted: readonly Selector[], topic: string): void {
+  if (!covers(granted, topic)) {
+    refuseScope(ctx, `The token does not cover ${JSON.stringify(topic)}.`);
   }
 }
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { EventStream } from '../sse/event-stream.js';
 import { type TimeSlice, TurnBudget } from '../time-slice.js';
 

@@ -26,18 +26,14 @@ export type StoredEntry = [
   isTransient?: boolean,
 ];
 
-export function encodeEntry(
-  place: Place,
-  [appendedAt, topics, data, ...rest]: StoredEntry,
-): Buffer {
-  let length = rest.length;
-  // Most have little of it.
-  while (length > 0 && isUnset(rest[length - 1])) length--;
-  const header = JSON.stringify([appendedAt, topics, ...rest.slice(0, length)]);
-  const text = header + data;
-  const bytes = Buffer.allocUnsafe(HEADER_AT + Buffer.byteLength(text));
-  bytes.writeUInt32LE(Buffer.byteLength(header), HEADER_BYTES_AT);
-  bytes.write(text, HEADER_AT);
+export function encodeEntry(place: Place, stored: StoredEntry): Buffer {
+  const header = headerOf(stored);
+  const data = stored[DATA];
+  const headerBytes = Buffer.byteLength(header);
+  const bytes = Buffer.allocUnsafe(HEADER_AT + headerBytes + Buffer.byteLength(data));
+  bytes.writeUInt32LE(headerBytes, HEADER_BYTES_AT);
+  bytes.write(header, HEADER_AT);
+  bytes.write(data, HEADER_AT + headerBytes);
   bytes.writeUInt32LE(checksum(place, bytes.subarray(HEADER_BYTES_AT)), 0);
   return bytes;
 }
@@ -48,14 +44,61 @@ export function decodeEntry(place: Place, bytes: Buffer): StoredEntry | undefine
   if (bytes.readUInt32LE(0) !== checksum(place, bytes.subarray(HEADER_BYTES_AT))) return undefined;
   const dataAt = HEADER_AT + bytes.readUInt32LE(HEADER_BYTES_AT);
   try {
-    const stored = JSON.parse(bytes.toString('utf8', HEADER_AT, dataAt));
-    stored.splice(2, 0, bytes.toString('utf8', dataAt));
-    stored[3] ??= false; // Whether it is private.
-    return stored as StoredEntry;
+    const header = bytes.toString('utf8', HEADER_AT, dataAt);
+    if (header !== lastDecoded.header) {
+      const fields = JSON.parse(header);
+      if (!Array.isArray(fields)) return undefined;
+      lastDecoded = { header, fields: fields as HeaderFields };
+    }
+    const [appendedAt, topics, isPrivate, ...rest] = lastDecoded.fields;
+    return [appendedAt, topics, bytes.toString('utf8', dataAt), isPrivate ?? false, ...rest];
   } catch {
     return undefined; // Whole, but written by something else.
   }
 }
+
+/**
+ * Entries that were appended together mostly have the same header. So the last one is kept, written and read: that
+ * halves what it takes to encode or decode an entry of 100 bytes.
+ */
+let lastEncoded: { readonly stored: readonly unknown[]; readonly header: string } = {
+  stored: [],
+  header: '',
+};
+let lastDecoded: { readonly header: string; readonly fields: HeaderFields } = {
+  header: '',
+  fields: [0, [], false, null, null, null],
+};
+
+type HeaderFields = StoredEntry extends [infer Time, infer Topics, string, ...infer Rest]
+  ? [Time, Topics, ...Rest]
+  : never;
+
+function headerOf(stored: StoredEntry): string {
+  if (hasHeaderOf(lastEncoded.stored, stored)) return lastEncoded.header;
+  let end = stored.length;
+  // Most have little of it.
+  while (end > DATA + 1 && isUnset(stored[end - 1])) end--;
+  const header = JSON.stringify([...stored.slice(0, DATA), ...stored.slice(DATA + 1, end)]);
+  // Without the data, which may be large.
+  lastEncoded = { stored: stored.with(DATA, ''), header };
+  return header;
+}
+
+/** Whether all is the same but the data; of one topic, for an equality of lists is dearer than what it saves. */
+function hasHeaderOf(last: readonly unknown[], stored: StoredEntry): boolean {
+  if (last.length !== stored.length) return false;
+  const [before, now] = [last[TOPICS] as readonly string[], stored[TOPICS]];
+  if (before.length !== 1 || now.length !== 1 || before[0] !== now[0]) return false;
+  for (let field = 0; field < stored.length; field++) {
+    if (field !== TOPICS && field !== DATA && last[field] !== stored[field]) return false;
+  }
+  return true;
+}
+
+/** Where these stand in a {@link StoredEntry}. */
+const TOPICS = 1;
+const DATA = 2;
 
 export function toStored(entry: Entry, appendedAt: number): StoredEntry {
   const { id, position, topics, data, type = null, retry = null } = entry;

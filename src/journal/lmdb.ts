@@ -294,12 +294,14 @@ class LmdbJournal implements Journal {
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
     const appendedAt = change.state.clock.time;
     const lost = this.#lostWith(change);
+    const keyOf = keys();
+    let sequence = this.#nextSequence; // Of the first that is added.
     const written = root.batch(() => {
       // Nothing in here may throw: what had been put until then would be committed.
       for (const entry of added) {
-        const place = parsePosition(entry.position);
+        const place: Place = [this.#epoch, sequence++];
         entries.put(place, encodeEntry(place, toStored(entry, appendedAt)));
-        for (const topic of entry.topics) topics.put(Buffer.from(topic), place);
+        for (const topic of entry.topics) topics.put(keyOf(topic), place);
         if (entry.id !== entry.position) ids.put(Buffer.from(entry.id), place);
       }
       if (added.length > 0 && !this.#epochIsStored) epochs.put(this.#epoch, true);
@@ -468,11 +470,29 @@ function placeBefore(position: Position): Place {
 }
 
 function hasKeys({ topics, id, publisher }: Update): boolean {
-  return topics.every(isKey) && [id, publisher].every((text) => text === undefined || isKey(text));
+  return (
+    topics.every(isKey) &&
+    (id === undefined || isKey(id)) &&
+    (publisher === undefined || isKey(publisher))
+  );
 }
 
 function isKey(text: string): boolean {
-  return text !== '' && Buffer.byteLength(text) <= MAX_KEY_BYTES;
+  // A character has at most three bytes, so most need not be counted.
+  return (
+    text !== '' && (3 * text.length <= MAX_KEY_BYTES || Buffer.byteLength(text) <= MAX_KEY_BYTES)
+  );
+}
+
+/** Makes texts keys, equal ones in a row once. */
+function keys(): (text: string) => Buffer {
+  let last: string | undefined;
+  let key: Buffer = Buffer.alloc(0);
+  return (text) => {
+    if (text !== last) key = Buffer.from(text);
+    last = text;
+    return key;
+  };
 }
 
 /** A topic or an id as a key, if it can be one: clients may ask for anything. */

@@ -43,8 +43,18 @@ export function bytesOf({ topics, data, type }: Update, ownId: string | undefine
 /** Whose share an update counts to: its publisher's, that of all who have no name, or {@link TRANSIENT}. */
 export function ownerOf({ publisher, transient }: Update): string {
   if (transient) return TRANSIENT;
-  return publisher === undefined ? 'nobody' : `publisher ${publisher}`;
+  if (publisher === undefined) return 'nobody';
+  // Updates often come from one publisher in a row, and whoever asks looks the text up in a map, where a new one
+  // would be hashed again.
+  if (publisher !== lastPublisher) {
+    lastPublisher = publisher;
+    lastOwner = `publisher ${publisher}`;
+  }
+  return lastOwner;
 }
+
+let lastPublisher: string | undefined;
+let lastOwner = '';
 
 /** The limits of all updates that are not transient. */
 export function lastingLimits({ maxUpdates, maxBytes = 0 }: Retention): Limits {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { type Chunk, inChunks } from './chunks.js';
 import type { EventStream } from './event-stream.js';
 import { flushAfterTurn } from './flush-queue.js';

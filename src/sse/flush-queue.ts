@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 /** Something that writes what it has queued. */
 export interface Flushable {
   /** Writes until it is done or the deadline has passed (of `performance.now()`). Returns whether it is done. */

@@ -58,6 +58,7 @@ export class SelectionIndex<Member extends Selective> {
   matching(update: Addressed): Iterable<Member>;
   matching(update: Addressed, slice: Slice): Iterable<Member> | undefined;
   matching(update: Addressed, slice?: Slice): Iterable<Member> | undefined {
+    if (this.#templates.size === 0 && !update.private) return this.#known(update);
     const progress = this.#unfinished.get(update) ?? { records: [], grants: new Map() };
     const meter = new Meter(slice);
     const found = this.#askedFor(update, progress, meter);
@@ -66,6 +67,19 @@ export class SelectionIndex<Member extends Selective> {
       return undefined;
     }
     this.#unfinished.delete(update);
+    return found;
+  }
+
+  /** Who asked for an update without a template: no work that could take long. */
+  #known({ topics }: Pick<Addressed, 'topics'>): Iterable<Member> {
+    const [topic] = topics;
+    if (topics.length === 1 && this.#any.size === 0) {
+      return [...(this.#exact.get(topic as string) ?? [])];
+    }
+    const found = new Set(this.#any);
+    for (const each of topics) {
+      for (const member of this.#exact.get(each) ?? []) found.add(member);
+    }
     return found;
   }
 
@@ -81,10 +95,7 @@ export class SelectionIndex<Member extends Selective> {
         if (!this.#templates.complete(record, meter)) return undefined;
       }
     }
-    const found = new Set(this.#any);
-    for (const topic of topics) {
-      for (const member of this.#exact.get(topic) ?? []) found.add(member);
-    }
+    const found = new Set(this.#known({ topics }));
     // A template may match many of the topics. Its members are taken once.
     const [first, ...others] = this.#templates.size > 0 ? records : [];
     const templates =
