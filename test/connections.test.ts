@@ -272,3 +272,33 @@ function rssOf({ pid }: Program): number {
   const [, kilobytes] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kilobytes) * 1024;
 }
+
+describe('the target of a request', () => {
+  test.each([
+    'http://[/hub',
+    'http://xn--/',
+    'x://[',
+    'hub',
+    'http:',
+    'http://a:99999/',
+    'javascript:1',
+    '\u00e9',
+  ])('that names no path is answered 400: %s', async (target) => {
+    for (const method of ['GET', 'HEAD', 'POST', 'OPTIONS', 'PUT']) {
+      const client = await rawConnect(service.url);
+      client.send(`${method} ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      const { text } = await client.closed;
+      expect(statusesOf(text)).toEqual([400]);
+    }
+  });
+
+  test.each(['/', 'http://example.com', 'http://example.com/', 'HTTPS://x/?a=b'])(
+    'may be a path or a URL: %s',
+    async (target) => {
+      const client = await rawConnect(service.url);
+      client.send(`HEAD ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      const { text } = await client.closed;
+      expect(statusesOf(text)).toEqual([200]);
+    },
+  );
+});

@@ -182,17 +182,35 @@ function currentTurn(): number {
 }
 
 /** What Node itself would refuse, but without a word of why. */
-function refusalOf({ headers, httpVersion }: IncomingMessage): Refusal | undefined {
+function refusalOf(request: IncomingMessage): Refusal | undefined {
+  const { headers, httpVersion } = request;
   // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
   // message that lacks a Host header field".
   if (headers.host === undefined && httpVersion === '1.1') {
     return { status: 400, detail: 'The Host header is missing.' };
+  }
+  if (!hasPath(request)) {
+    return { status: 400, detail: 'The request target is neither a path nor a URL.' };
   }
   if (httpVersion === '0.9') return { status: 400, detail: 'HTTP/0.9 is not spoken here.' };
   if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect)) {
     return { status: 417, detail: 'Expect can only be 100-continue.' };
   }
   return undefined;
+}
+
+/**
+ * Whether the target of a request says which path it is for. RFC 9112, section 3.2.2: "a server MUST accept the
+ * absolute-form in requests even though most HTTP/1.1 clients will only send the absolute-form to a proxy". It is
+ * made a path here, since those who parse it below throw at what is no URL.
+ */
+function hasPath(request: IncomingMessage): boolean {
+  const { url = '' } = request;
+  if (url.startsWith('/') || url === '*') return true;
+  if (!/^https?:/i.test(url) || !URL.canParse(url)) return false;
+  const { pathname, search } = new URL(url);
+  request.url = pathname + search;
+  return true;
 }
 
 function refuse(response: ServerResponse, { status, detail }: Refusal): void {
