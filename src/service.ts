@@ -112,6 +112,8 @@ async function serve(
   return {
     url: localUrl({ HOST: config.HOST, PORT: port }),
     async stop() {
+      // All subscriptions end now: nobody is told of each.
+      presence?.close();
       await stop(server, () => events.streams.end());
       hub.close();
       await feeds.close();

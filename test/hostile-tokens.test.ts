@@ -313,9 +313,7 @@ describe('tokens that were good', () => {
     const keys = readKeys({ JWT_KEY });
     const verified = new VerifiedTokens(keys?.publisher as never);
     const tokenOf = (n: number) => {
-      const list = Array.from({ length: 100 }, (_, i) =>
-        `{a}${n}-${i}{b}{c}{d}{e}{f}{g}`.slice(0, 25),
-      );
+      const list = Array.from({ length: 100 }, (_, i) => `{a}${n}-${i}{b}{c}`.padEnd(25, '-'));
       return hmac({ alg: 'HS256' }, { mercure: { publish: list, subscribe: list } });
     };
     expect(tokenOf(999).length).toBeGreaterThan(7_000);
@@ -328,4 +326,19 @@ describe('tokens that were good', () => {
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(40_000_000);
     await verified.verify(tokenOf(600));
   });
+});
+
+test('grants that cost too much to match are refused, and plain ones are not', async () => {
+  const keys = readKeys({ JWT_KEY });
+  const verified = new VerifiedTokens(keys?.subscriber as never);
+  const tokenOf = (subscribe: string[]) => hmac({ alg: 'HS256' }, { mercure: { subscribe } });
+  const costly = Array.from(
+    { length: 45 },
+    (_, n) => `{${Array.from({ length: 12 }, (_, m) => `v${n}${m}:9`).join('}{')}}`,
+  );
+  await expect(verified.verify(tokenOf(costly))).rejects.toThrow(
+    /costs more than the 5000 allowed/,
+  );
+  const plain = Array.from({ length: 100 }, (_, n) => `https://example.com/${n}/{id}`);
+  expect((await verified.verify(tokenOf(plain))).subscribe).toHaveLength(100);
 });

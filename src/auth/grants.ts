@@ -37,6 +37,11 @@ export class TokenError extends Error {
 
 const MAX_TOKEN_BYTES = 8 * 1_024;
 const MAX_GRANT_SELECTORS = 100;
+/**
+ * In units of `Selector.cost`: 350 templates like `https://example.com/books/{id}`. An update of 100 long topics is
+ * matched with them in one go.
+ */
+const MAX_GRANT_COST = 5_000;
 const MAX_PAYLOAD_DEPTH = 64;
 
 /**
@@ -181,6 +186,9 @@ const selectors = z
     }),
   )
   .max(MAX_GRANT_SELECTORS, `More than the ${MAX_GRANT_SELECTORS} topic selectors allowed.`)
+  .refine((list) => list.reduce((sum, { cost }) => sum + cost, 0) <= MAX_GRANT_COST, {
+    error: `To match its templates costs more than the ${MAX_GRANT_COST} allowed.`,
+  })
   // Some libraries write what they do not grant as null.
   .nullish()
   .transform((list) => list ?? []);

@@ -37,6 +37,7 @@ export class Presence {
   /** What is to be announced, by the id of its subscription. */
   readonly #waiting = new Map<string, ActiveSubscription>();
   #announcing: Promise<void> | undefined;
+  #isClosed = false;
 
   /**
    * @param path the path under which subscriptions are found.
@@ -73,6 +74,12 @@ export class Presence {
     });
   }
 
+  /** Announces no more: what waits is given up. For the end of the process, when all subscriptions end. */
+  close(): void {
+    this.#isClosed = true;
+    this.#waiting.clear();
+  }
+
   /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
   pathOf(...segments: string[]): string {
     return [this.#path, ...segments.map(encodeURIComponent)].join('/');
@@ -104,6 +111,7 @@ export class Presence {
   }
 
   #announce(subscription: ActiveSubscription): void {
+    if (this.#isClosed) return;
     this.#waiting.set(subscription.id, subscription);
     this.#announcing ??= this.#announceWaiting();
   }
