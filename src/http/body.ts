@@ -88,7 +88,8 @@ async function read(ctx: Context, maxBytes: number, held: HeldBytes): Promise<st
     // A body that is compressed may become larger, but hardly ever smaller.
     if ((ctx.request.length ?? 0) > maxBytes) throw new TooLargeError(maxBytes);
     continueIfExpected(ctx);
-    const bytes = await collect(ctx, decoderOf, new ByteCollector(maxBytes, held));
+    const length = decoderOf === undefined ? ctx.request.length : undefined;
+    const bytes = await collect(ctx, decoderOf, new ByteCollector(maxBytes, held, length));
     if (isUtf8(bytes)) return bytes.toString();
   } catch (error) {
     refuse(ctx, error as Error);
@@ -181,6 +182,7 @@ class ClientGoneError extends Error {
 }
 
 const FIRST_CAPACITY = 4 * 1024;
+const NO_BYTES = Buffer.alloc(0);
 
 /**
  * Bytes in one buffer that grows with them: many small pieces, each in a buffer of its own, would hold a hundred
@@ -189,18 +191,27 @@ const FIRST_CAPACITY = 4 * 1024;
 class ByteCollector {
   readonly #maxBytes: number;
   readonly #held: HeldBytes;
-  #bytes = Buffer.alloc(0);
+  /** How many there will be, if that is known. */
+  readonly #expected: number | undefined;
+  #bytes: Buffer = NO_BYTES;
   #length = 0;
 
-  constructor(maxBytes: number, held: HeldBytes) {
+  constructor(maxBytes: number, held: HeldBytes, expected: number | undefined) {
     this.#maxBytes = maxBytes;
     this.#held = held;
+    this.#expected = expected;
   }
 
   /** @throws {TooLargeError} {@link BudgetError} */
   add(piece: Buffer): void {
     const length = this.#length + piece.length;
     if (length > this.#maxBytes) throw new TooLargeError(this.#maxBytes);
+    if (piece.length === this.#expected) {
+      this.hold(length);
+      this.#bytes = piece; // All of it, as most small bodies come: nothing to copy, and no time to wait with it.
+      this.#length = length;
+      return;
+    }
     if (length > this.#bytes.length) this.#grow(length);
     piece.copy(this.#bytes, this.#length);
     this.#length = length;

@@ -101,5 +101,6 @@ function setOf(selection: Selection): SelectorSet {
 }
 
 function textsOf(selectors: readonly Selector[]): string[] {
+  if (selectors.length < 2) return selectors.map(({ text }) => text); // As most are.
   return [...new Set(selectors.map(({ text }) => text))].sort();
 }
