@@ -120,6 +120,45 @@ describe('publishing', () => {
     client.abort();
   });
 
+  test('what no UTF-8 can carry arrives as U+FFFD, in every form of an update', async () => {
+    const topic = freshTopic();
+    const client = await subscribe(topic);
+    const lines = [
+      { topic, data: 'plain \ud800' },
+      { topic: [topic, '\udc00'], data: 'listed \ud800' },
+      { topic, data: ['nested \ud800'] },
+    ];
+    const response = await post()
+      .type('application/x-ndjson')
+      .send(lines.map((line) => JSON.stringify(line)).join('\n'));
+    expect(response.status).toBe(200);
+    const received = await client.take(3);
+    expect(received.slice(0, 2).map(({ data }) => data)).toEqual(['plain \ufffd', 'listed \ufffd']);
+    client.abort();
+  });
+
+  test.each([
+    ['an empty topic', { topic: '', data: 'x' }, 'topic is empty.'],
+    [
+      'a topic that is no text',
+      { topic: 1, data: 'x' },
+      'topic must be a text or a list of texts.',
+    ],
+    [
+      'a field that is not known',
+      { topic: 'a', data: 'x', dat: 'y' },
+      'dat: there is no such field.',
+    ],
+    ['no topic, but another field', { data: 'x', type: 'y' }, 'topic is missing.'],
+    ['a list', ['a', 'x'], 'The update must be a JSON object.'],
+  ])('NDJSON is refused with the line, blank ones counted, of %s', async (_, line, detail) => {
+    const response = await post()
+      .type('application/x-ndjson')
+      .send(['{"topic":"a","data":"x"}', '', JSON.stringify(line)].join('\n'));
+    expect(response.status).toBe(400);
+    expect(response.body.detail).toBe(`line 3: ${detail}`);
+  });
+
   test('/hub is the same resource under a short name', async () => {
     const topic = freshTopic();
     const client = await connect(`${service.url}/hub?topic=${topic}`);

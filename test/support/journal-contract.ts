@@ -7,6 +7,7 @@ import {
   type EntryRef,
   isPosition,
   type Journal,
+  positionBefore,
   type ReadRange,
   type Retention,
   type Update,
@@ -81,6 +82,35 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const entries = await readAll(journal);
       expect(entries).toEqual(updates.map((each, index) => ({ ...each, ...refs[index] })));
       expect(entries[4]?.id).toBe('urn:uuid:é');
+    });
+
+    test('tells updates of one call apart that differ in one field alone', async () => {
+      const journal = await openOne();
+      const others: Partial<Update>[] = [
+        { topics: ['other'] },
+        { topics: ['t', 'other'] },
+        { topics: ['t,other'] },
+        { private: true },
+        { type: 'other' },
+        { retry: 1 },
+        { id: 'other' },
+        { id: 'scoped', scope: 'other' },
+        { publisher: 'other' },
+      ];
+      // Each twice, between two that are the usual ones.
+      const updates = others.flatMap((other) =>
+        [{}, other, { ...other, ...(other.id && { id: `${other.id} again` }) }, {}].map((rest) =>
+          update('same', rest),
+        ),
+      );
+      const refs = await journal.append(updates);
+      // Twice: the second time in the other order, by what is read last.
+      const expected = updates.map((each, index) => ({ ...each, ...refs[index] }));
+      expect(await readAll(journal)).toEqual(expected);
+      for (const [index, { position }] of [...refs.entries()].reverse()) {
+        const [entry] = await readAll(journal, { after: positionBefore(position), maxEntries: 1 });
+        expect(entry).toEqual(expected[index]);
+      }
     });
 
     test('of nothing gives nothing, and nobody hears of it', async () => {
