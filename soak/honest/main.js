@@ -1,0 +1,124 @@
+/** The process of the honest clients. Its parent asks how they are served. */
+import { request } from 'node:http';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { objectionTo } from '../answers.js';
+import { socketsOf } from '../processes.js';
+import { answerQuestions } from '../questions.js';
+import { Random } from '../random.js';
+import { Ledger } from './ledger.js';
+import { Publisher } from './publisher.js';
+import { Samples } from './samples.js';
+import { Subscriber } from './subscriber.js';
+import { publishers, subscribers } from './world.js';
+
+const PROBE_EVERY_MS = 250;
+const PROBE_TIMEOUT_MS = 10_000;
+const CHECK_EVERY_MS = 1_000;
+/** What is on its way when publishing stops has so long to arrive. */
+const SETTLE_MS = 30_000;
+
+const ledger = new Ledger();
+const probes = new Samples();
+const delay = monitorEventLoopDelay({ resolution: 10 });
+delay.enable();
+let writers = [];
+let readers = [];
+
+answerQuestions({
+  start({ port, seed, proxied }) {
+    const parts = (kind, index) => ({
+      port,
+      ledger,
+      kind,
+      random: new Random(`${seed} ${kind.name}`),
+      headers: proxied ? { 'X-Forwarded-For': `198.51.100.${index + 1}` } : {},
+      onProblem,
+    });
+    readers = subscribers.map((kind, index) => new Subscriber(parts(kind, index)));
+    writers = publishers.map((kind, index) => new Publisher(parts(kind, 100 + index)));
+    for (const client of [...readers, ...writers]) client.start();
+    setInterval(() => ledger.check(), CHECK_EVERY_MS);
+    setInterval(
+      () => probe(port, proxied ? { 'X-Forwarded-For': '198.51.100.254' } : {}),
+      PROBE_EVERY_MS,
+    );
+  },
+
+  /** Whether all subscribers stay, for a count of what they occupy. Resolves when they are there. */
+  async stay(stays) {
+    for (const reader of readers) reader.stay(stays);
+    if (stays) await until(() => readers.every(({ isOpen }) => isOpen), SETTLE_MS);
+    return {
+      subscribers: readers.filter(({ isOpen }) => isOpen).length,
+      sockets: socketsOf('self'),
+    };
+  },
+
+  /** Whether times from now on count for the verdict. */
+  judge(isJudged) {
+    Samples.isJudged = isJudged;
+  },
+
+  /** How it was since this was last asked. */
+  window() {
+    const lag = delay.max / 1e6;
+    delay.reset();
+    return {
+      latency: ledger.latency.takeWindow(),
+      acknowledged: ledger.acknowledged.takeWindow(),
+      probes: probes.takeWindow(),
+      lag: Number.isFinite(lag) ? lag : 0,
+      counts: ledger.counts,
+      failures: Object.fromEntries(ledger.failures),
+    };
+  },
+
+  /** Publishes no more, waits for what is on its way, and tells how it was in all. */
+  async finish() {
+    for (const writer of writers) writer.stop();
+    for (const reader of readers) reader.stay(true);
+    await until(() => writers.every(({ unanswered }) => unanswered === 0), SETTLE_MS);
+    await until(() => ledger.isSettled(), SETTLE_MS);
+    ledger.close();
+    for (const client of [...readers, ...writers]) client.close();
+    return {
+      latency: ledger.latency.all(),
+      acknowledged: ledger.acknowledged.all(),
+      probes: probes.all(),
+      counts: ledger.counts,
+      failures: Object.fromEntries(ledger.failures),
+    };
+  },
+});
+
+/** A 429 or a 503 for an honest client: it comes back. That it was told how is what is looked at. */
+function onProblem(who, answer) {
+  const objection = objectionTo(answer);
+  if (objection !== undefined) ledger.fail('a 5xx that is not allowed', `${who}: ${objection}`);
+}
+
+/** `HEAD /` on a connection of its own, as a health check does it. */
+function probe(port, headers) {
+  const begun = performance.now();
+  const asked = request({ host: '127.0.0.1', port, method: 'HEAD', headers, agent: false });
+  asked.setTimeout(PROBE_TIMEOUT_MS, () => {
+    ledger.fail('no answer to HEAD /', `in ${PROBE_TIMEOUT_MS / 1_000} seconds`);
+    asked.destroy();
+  });
+  asked.on('response', (response) => {
+    response.resume();
+    if (response.statusCode === 200) probes.record(performance.now() - begun);
+    else ledger.counts.refused += 1;
+  });
+  asked.on('error', () => {
+    ledger.counts.refused += 1;
+  });
+  asked.end();
+}
+
+async function until(isTrue, withinMs) {
+  const deadline = performance.now() + withinMs;
+  while (!isTrue() && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -1,0 +1,241 @@
+/** An honest subscriber: keeps its last id, comes back with it, and holds the service to what it promises. */
+import { request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { subscriberToken, wants } from './world.js';
+
+const MAX_RETRY_MS = 3_000;
+const RECONNECT_MS = 200;
+/** Received updates that a subscriber which goes back can choose from. */
+const MAX_HISTORY = 10_000;
+
+export class Subscriber {
+  /** Whether it has an open stream. */
+  isOpen = false;
+  #parts;
+  #kind;
+  #account;
+  #lastEventId;
+  #lastOfHub = [0, 0];
+  /** What it has received, if it goes back; and where in it the stream stands. */
+  #history = [];
+  #at = 0;
+  #response;
+  #rest = '';
+  #stays = false;
+  #closed = false;
+  #drop;
+  #wake = () => undefined;
+
+  /** @param parts what all subscribers share: port, address headers, ledger, random; and what it is itself. */
+  constructor(parts) {
+    this.#parts = parts;
+    this.#kind = parts.kind;
+    const { name, isReference } = parts.kind;
+    this.#account = parts.ledger.openAccount(name, (record) => wants(parts.kind, record), {
+      isReference,
+    });
+  }
+
+  start() {
+    this.#live().catch((error) => this.#parts.ledger.fail('honest client', error.stack));
+  }
+
+  /** From now on it stays connected, or comes and goes again as its kind is. */
+  stay(stays) {
+    this.#stays = stays;
+    clearTimeout(this.#drop);
+    if (stays) this.#wake();
+    else if (this.isOpen) this.#dropLater();
+  }
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#drop);
+    this.#response?.destroy();
+    this.#wake();
+  }
+
+  async #live() {
+    const { random } = this.#parts;
+    while (!this.#closed) {
+      const { dropped, retryMs } = await this.#connect();
+      if (this.#closed) return;
+      if (!dropped || this.#stays) await sleep(retryMs ?? RECONNECT_MS);
+      else await this.#away(random.int(...this.#kind.awayMs));
+      if (this.#kind.goesBack && this.#history.length > 0) this.#goBack();
+    }
+  }
+
+  /** Resolves when the stream is over: whether it was dropped here, or how long to wait for another try. */
+  #connect() {
+    const { port, headers, ledger, onProblem } = this.#parts;
+    const query = this.#kind.asks.map(({ text }) => `topic=${encodeURIComponent(text)}`).join('&');
+    const token = subscriberToken(this.#kind);
+    return new Promise((resolve) => {
+      const asked = request({
+        host: '127.0.0.1',
+        port,
+        path: `/.well-known/mercure?${query}`,
+        agent: false,
+        headers: {
+          ...headers,
+          Accept: 'text/event-stream',
+          ...(token && { Authorization: `Bearer ${token}` }),
+          ...(this.#lastEventId && { 'Last-Event-ID': this.#lastEventId }),
+        },
+      });
+      asked.on('error', () => resolve({ dropped: false }));
+      asked.on('response', (response) => {
+        const { statusCode: status } = response;
+        if (status === 200) {
+          this.#read(response, resolve);
+          return;
+        }
+        let text = '';
+        response.setEncoding('utf8').on('data', (part) => {
+          text += part;
+        });
+        response.on('close', () => {
+          const retryAfter = response.headers['retry-after'];
+          ledger.counts.refused += 1;
+          if (status === 429 || status === 503) {
+            onProblem(`subscriber ${this.#kind.name}`, {
+              status,
+              retryAfter,
+              type: response.headers['content-type'],
+              text,
+            });
+          } else {
+            ledger.fail(
+              'an honest subscriber was refused',
+              `${this.#kind.name}: ${status} ${text}`,
+            );
+          }
+          resolve({ dropped: false, retryMs: Math.min(1_000 * (retryAfter ?? 1), MAX_RETRY_MS) });
+        });
+      });
+      asked.end();
+    });
+  }
+
+  #read(response, over) {
+    const { ledger } = this.#parts;
+    const { readEveryMs } = this.#kind;
+    this.#response = response;
+    this.#rest = '';
+    this.isOpen = true;
+    this.#account.openedAt ??= performance.now();
+    let isDropped = false;
+    this.#onDrop = () => {
+      isDropped = true;
+      response.socket?.resetAndDestroy();
+      response.destroy();
+    };
+    if (!this.#stays) this.#dropLater();
+    response.setEncoding('utf8').on('data', (text) => {
+      this.#parse(text);
+      if (readEveryMs === undefined) return;
+      response.pause();
+      setTimeout(() => response.resume(), readEveryMs);
+    });
+    response.on('error', () => undefined);
+    response.on('close', () => {
+      this.isOpen = false;
+      clearTimeout(this.#drop);
+      if (!isDropped && !this.#closed) ledger.counts.cut += 1;
+      over({ dropped: isDropped });
+    });
+  }
+
+  #onDrop = () => undefined;
+
+  #dropLater() {
+    const { staysMs } = this.#kind;
+    if (staysMs === undefined) return;
+    this.#drop = setTimeout(() => this.#onDrop(), this.#parts.random.int(...staysMs));
+  }
+
+  #away(milliseconds) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Comes back with an older id: all after it must come again, the same as before. */
+  #goBack() {
+    const back = this.#parts.random.int(0, Math.min(this.#kind.goesBack, this.#history.length - 1));
+    const index = this.#history.length - 1 - back;
+    this.#lastEventId = this.#history[index].id;
+    this.#at = index + 1;
+  }
+
+  #parse(text) {
+    const frames = (this.#rest + text).split('\n\n');
+    this.#rest = frames.pop();
+    for (const frame of frames) this.#frame(frame);
+  }
+
+  #frame(frame) {
+    let id;
+    let event = 'message';
+    let data;
+    for (const line of frame.split('\n')) {
+      if (line.startsWith('id: ')) id = line.slice(4);
+      else if (line.startsWith('event: ')) event = line.slice(7);
+      else if (line.startsWith('data: '))
+        data = data === undefined ? line.slice(6) : `${data}\n${line.slice(6)}`;
+    }
+    if (event === 'gap') this.#parts.ledger.fail('gap', `${this.#kind.name}: ${data}`);
+    if (id === undefined) return;
+    this.#lastEventId = id;
+    if (data === undefined) return; // The frame that only says where the stream begins.
+    if (data.startsWith('forged ') && !this.#kind.asks.some(({ text }) => text === '*')) {
+      this.#parts.ledger.fail('an update of somebody who may not publish it', this.#kind.name);
+    }
+    const record = this.#parts.ledger.recordOf(data);
+    if (record !== undefined) this.#received(record, id);
+  }
+
+  #received(record, id) {
+    const { ledger } = this.#parts;
+    if (this.#kind.goesBack) {
+      if (this.#at < this.#history.length) {
+        const expected = this.#history[this.#at];
+        this.#at += 1;
+        if (expected.number !== record.number) {
+          const example = `${this.#kind.name} got ${id} after going back, not ${expected.id}`;
+          ledger.fail('repeated, missed or out of order', example);
+        }
+        return;
+      }
+      this.#history.push({ number: record.number, id });
+      if (this.#history.length > 2 * MAX_HISTORY) this.#history.splice(0, MAX_HISTORY);
+      this.#at = this.#history.length;
+    }
+    if (this.#kind.isReference) this.#checkId(id);
+    ledger.enter(this.#account, record, id);
+    const { readEveryMs, staysMs } = this.#kind;
+    if (readEveryMs === undefined && staysMs === undefined) {
+      ledger.latency.record(performance.now() - record.sentAt);
+    }
+  }
+
+  /** The hub's own ids grow. */
+  #checkId(id) {
+    const match = /^(\d+)-(\d+)$/.exec(id);
+    if (match === null) return;
+    const [epoch, sequence] = match.slice(1).map(Number);
+    const [lastEpoch, lastSequence] = this.#lastOfHub;
+    if (epoch < lastEpoch || (epoch === lastEpoch && sequence <= lastSequence)) {
+      this.#parts.ledger.fail(
+        'repeated or out of order',
+        `${id} after ${lastEpoch}-${lastSequence}`,
+      );
+    }
+    this.#lastOfHub = [epoch, sequence];
+  }
+}

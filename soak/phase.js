@@ -1,0 +1,222 @@
+/**
+ * One phase: a service, the honest clients, a while without attacks, attacks, a while without them.
+ *
+ * What the service occupies is compared at two moments at which the same honest clients are there: before the
+ * attacks and after them.
+ */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Questions } from './questions.js';
+import { startService } from './service.js';
+import { token } from './tokens.js';
+import { leftOver } from './verdict.js';
+
+const WINDOW_MS = 10_000;
+/** Memory may take this long to come back once the hostile clients are gone. */
+const SETTLE_MS = 30_000;
+const SETTLE_STEP_MS = 5_000;
+/** Updates of one body with which the journal is filled, and the topics that they are about. */
+const FILL_UPDATES = 5_000;
+const FILL_TOPICS = 20_000;
+
+/** Where the clients come from, and the settings that go with it. */
+export const phases = {
+  /** A proxy names every client's address: limits for each of them hold. */
+  proxied: { proxied: true, settings: { TRUST_PROXY: '1' } },
+  /** All have the address of this machine, and nothing is limited for it. */
+  loopback: {
+    proxied: false,
+    settings: { RATE_LIMITS: 'off', MAX_CONNECTIONS_PER_ADDRESS: '0' },
+  },
+};
+
+const children = new Set();
+
+/** Ends every process of a phase, without waiting: for when this process ends. */
+export function killAll() {
+  for (const child of children) child.kill('SIGKILL');
+}
+
+/**
+ * @param options.names the attacks to choose from; none for honest clients alone.
+ * @param options.lanes how many attacks there are at the same time.
+ * @param options.onStart called with the service's process id.
+ * @param options.onProgress called with each window of 10 seconds.
+ */
+export async function runPhase(name, options) {
+  const { proxied, settings } = phases[name];
+  const { seed, names, forMs, warmUpMs, fill, journal, onProgress } = options;
+  const result = { phase: name, windows: [], minutes: (forMs + warmUpMs) / 60_000 };
+  const begun = performance.now();
+  const active = new Map();
+  const recent = new Set();
+  let service;
+  let honest;
+  let hostile;
+  let windows;
+  try {
+    service = await startService({
+      journal,
+      settings: { JOURNAL_MAX_UPDATES: String(options.maxUpdates), ...settings },
+    });
+    children.add(service);
+    options.onStart(service.pid);
+    await fillJournal(service.port, fill);
+    honest = startClients('honest/main.js');
+    await honest.ask('start', { port: service.port, seed, proxied });
+
+    let observing = Promise.resolve();
+    const observe = async () => {
+      const attacks = [...recent];
+      recent.clear();
+      for (const attack of active.keys()) recent.add(attack);
+      const [window, stall] = await Promise.all([honest.ask('window'), service.stall()]);
+      const at = Math.round((performance.now() - begun) / 1_000);
+      const { failures, counts, ...times } = window;
+      const entry = { at, attacks, ...times, stall, counts: { ...counts }, ...service.usage() };
+      result.windows.push(entry);
+      onProgress(entry, failures);
+    };
+    const observeInTurn = () => {
+      observing = observing.then(observe).catch(() => undefined);
+    };
+
+    await sleep(warmUpMs);
+    result.before = await measure(service, honest);
+    await honest.ask('stay', false);
+    // The first window is that of the warm-up, in which code is compiled: it is told, and not judged.
+    await observe();
+    result.warmUp = result.windows.pop();
+
+    await honest.ask('judge', true);
+    windows = setInterval(observeInTurn, WINDOW_MS);
+    if (names.length === 0) {
+      await untilEnded(service, sleep(forMs));
+    } else {
+      hostile = startClients('hostile/main.js', (told, value) => {
+        if (told === 'begins') {
+          active.set(value, (active.get(value) ?? 0) + 1);
+          recent.add(value);
+        } else if (told === 'ends') {
+          if (active.get(value) > 1) active.set(value, active.get(value) - 1);
+          else active.delete(value);
+        } else if (told === 'broken') {
+          result.broken = value;
+        }
+      });
+      const lanes = Math.min(options.lanes, names.length);
+      const run = { port: service.port, seed, proxied, names, lanes, forMs };
+      result.hostile = await untilEnded(
+        service,
+        hostile.ask('run', run, { withinMs: forMs + 120_000 }),
+      );
+    }
+    clearInterval(windows);
+    await observing;
+    await observe();
+    await honest.ask('judge', false);
+
+    hostile?.kill();
+    result.after = await settled(service, honest, result.before, forMs);
+    result.honest = await honest.ask('finish', undefined, { withinMs: 120_000 });
+  } catch (error) {
+    if (service?.exit === undefined) result.broken ??= error.stack;
+  } finally {
+    clearInterval(windows);
+    hostile?.kill();
+    if (result.honest === undefined) {
+      // The service is gone or does not answer: what is known so far is worth telling.
+      const last = await honest?.ask('window').catch(() => undefined);
+      result.honest = last && { failures: last.failures, ...timesOf(last) };
+    }
+    honest?.kill();
+    if (service !== undefined) {
+      result.exit = service.exit;
+      await service.stop();
+      children.delete(service);
+      const { lines, lineCount, unhandled } = service;
+      result.log = { lines, lineCount, unhandled };
+    }
+  }
+  return result;
+}
+
+function timesOf({ latency, acknowledged, probes, counts }) {
+  return { latency, acknowledged, probes, counts };
+}
+
+/** What the service occupies while all honest subscribers, and nobody else, are there. */
+async function measure(service, honest) {
+  await honest.ask('stay', true);
+  const occupied = await service.collected();
+  const { subscribers: honestSubscribers, sockets } = await honest.ask('stay', true);
+  const { descriptors } = service.usage();
+  return {
+    ...occupied,
+    // Publishers have as many connections as they need at the moment.
+    descriptors: descriptors - sockets,
+    honestSubscribers,
+    subscribers: await service.subscribers(),
+  };
+}
+
+/** Measures until what has grown is back, or the time for it is over. */
+async function settled(service, honest, before, forMs) {
+  const deadline = performance.now() + SETTLE_MS;
+  for (;;) {
+    await sleep(Math.min(SETTLE_STEP_MS, forMs));
+    const after = await measure(service, honest);
+    if (leftOver(before, after).length === 0 || performance.now() > deadline) return after;
+  }
+}
+
+/** Rejects if the service ends before the work is done. */
+function untilEnded(service, work) {
+  const ended = service.ended.then(() => {
+    throw new Error('the service has ended');
+  });
+  return Promise.race([work, ended]);
+}
+
+function startClients(file, onTold) {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), { stdio: 'inherit' });
+  children.add(child);
+  child.once('exit', () => children.delete(child));
+  const questions = new Questions(child, onTold);
+  return {
+    ask: (...question) => questions.ask(...question),
+    kill: () => child.kill('SIGKILL'),
+  };
+}
+
+/**
+ * Fills the journal to its retention, so that replays are long and the oldest updates are trimmed. The updates are
+ * small, of which the window in memory takes the most room: what comes later cannot make it grow.
+ */
+async function fillJournal(port, count) {
+  const bearer = token({ publish: ['https://filling.example/{number}'] }, { sub: 'filling' });
+  for (let done = 0; done < count; done += FILL_UPDATES) {
+    const lines = Array.from({ length: Math.min(FILL_UPDATES, count - done) }, (_, index) =>
+      JSON.stringify({
+        topic: `https://filling.example/${(done + index) % FILL_TOPICS}`,
+        data: `filling ${done + index}`,
+      }),
+    );
+    const asked = request({
+      host: '127.0.0.1',
+      port,
+      path: '/hub',
+      method: 'POST',
+      headers: { Authorization: `Bearer ${bearer}`, 'Content-Type': 'application/x-ndjson' },
+    }).end(lines.join('\n'));
+    const [response] = await once(asked, 'response');
+    response.resume();
+    await once(response, 'end');
+    if (response.statusCode !== 200) {
+      throw new Error(`The journal cannot be filled: ${response.statusCode}.`);
+    }
+  }
+}

@@ -1,0 +1,94 @@
+/** What must be so after a phase. Returns a line for each thing that is not. */
+
+const MEGABYTE = 1024 * 1024;
+
+/** Memory may be this much more than after the warm-up, or by the floor if that is more. */
+const MAX_GROWTH = 1.2;
+/** What the collector and the allocator keep, however small the service is. */
+const HEAP_FLOOR_BYTES = 24 * MEGABYTE;
+/** The window (WINDOW_MAX_BYTES) is on the heap while updates are small, and in buffers while they are large. */
+const BUFFERS_FLOOR_BYTES = 64 * MEGABYTE;
+const RESIDENT_FLOOR_BYTES = 96 * MEGABYTE;
+/** Connections of publishers open and close while they are counted. What is left behind comes in hundreds. */
+const SPARE_DESCRIPTORS = 50;
+
+export function verdictOn(result, { maxP99, maxLogLines }) {
+  const { exit, honest, hostile, windows, before, after, log, minutes } = result;
+  const failures = [];
+  if (exit !== undefined && !exit.expected) {
+    failures.push(`the process ended by itself: ${exit.signal ?? `exit code ${exit.code}`}`);
+  }
+  if (result.broken !== undefined) failures.push(`the soak could not go on: ${result.broken}`);
+  for (const [kind, { count, examples }] of Object.entries(honest?.failures ?? {})) {
+    failures.push(`honest clients: ${kind}, ${count} times: ${examples.slice(0, 2).join('; ')}`);
+  }
+
+  failures.push(...lateness('publish to receive', 'latency', honest, windows, maxP99));
+  failures.push(...lateness('HEAD /', 'probes', honest, windows, maxP99));
+
+  for (const [text, count] of Object.entries(hostile?.objections ?? {})) {
+    failures.push(`a 5xx that is not allowed, ${count} times: ${text}`);
+  }
+  if (log !== undefined) {
+    if (log.unhandled.length > 0) {
+      failures.push(
+        `unhandled errors or stacks in the log: ${log.unhandled.slice(0, 3).join(' | ')}`,
+      );
+    }
+    const perMinute = log.lineCount / Math.max(1, minutes);
+    if (perMinute > maxLogLines) {
+      failures.push(
+        `the log grows by ${Math.round(perMinute)} lines a minute, more than ${maxLogLines}: ${log.lines[0]}`,
+      );
+    }
+  }
+
+  if (before !== undefined && after !== undefined) failures.push(...leftOver(before, after));
+  return failures;
+}
+
+/** What hostile clients have left behind, of what the service occupies. */
+export function leftOver(before, after) {
+  const failures = [
+    ...growth('heap after a collection', 'heapUsed', HEAP_FLOOR_BYTES, before, after),
+    ...growth('buffers', 'external', BUFFERS_FLOOR_BYTES, before, after),
+    ...growth('resident memory', 'anonymous', RESIDENT_FLOOR_BYTES, before, after),
+  ];
+  if (after.descriptors > before.descriptors + SPARE_DESCRIPTORS) {
+    failures.push(
+      `descriptors beside those of honest clients: ${before.descriptors} before, ${after.descriptors} after`,
+    );
+  }
+  if (after.subscribers !== after.honestSubscribers) {
+    failures.push(
+      `the service counts ${after.subscribers} subscribers; ${after.honestSubscribers} are there`,
+    );
+  }
+  return failures;
+}
+
+/** Of the whole phase, and of each window with what happened in it. */
+function lateness(what, name, honest, windows, maxP99) {
+  const failures = [];
+  const late = windows.filter((window) => window[name].p99 > maxP99);
+  if (honest !== undefined && honest[name].p99 > maxP99) {
+    failures.push(`${what}: p99 ${Math.round(honest[name].p99)} ms, more than ${maxP99} ms`);
+  }
+  for (const window of late.sort((a, b) => b[name].p99 - a[name].p99).slice(0, 10)) {
+    const { p99 } = window[name];
+    failures.push(
+      `${what}: p99 ${Math.round(p99)} ms in the window that ended at ${window.at} s, during ${window.attacks.join(', ') || 'no attack'}`,
+    );
+  }
+  if (late.length > 10) failures.push(`${what}: and in ${late.length - 10} other windows`);
+  return failures;
+}
+
+function growth(what, name, floor, before, after) {
+  const allowed = Math.max(before[name] * MAX_GROWTH, before[name] + floor);
+  if (after[name] <= allowed) return [];
+  const megabytes = (bytes) => `${Math.round(bytes / MEGABYTE)} MB`;
+  return [
+    `${what}: ${megabytes(before[name])} before, ${megabytes(after[name])} after; ${megabytes(allowed)} are allowed`,
+  ];
+}
