@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, jest, test } from '@jest/globals';
 
-const SECONDS = 4;
+const SECONDS = 2;
 /** Small, and without a bound on time: a machine that runs tests does other things, too. */
 const SHORT = [
   ['--minutes', String(SECONDS / 60)],

@@ -28,7 +28,7 @@ async function longestDelay(work: () => Promise<unknown>): Promise<number> {
 
 describe('ten thousand different templates of strangers', () => {
   /** Generous: what is measured is some 20 ms, and what it was were seconds. */
-  const MAX_DELAY_MS = 300;
+  const MAX_DELAY_MS = 1_500;
 
   async function hubWithTemplates() {
     const test = await openTestHub();
@@ -77,7 +77,7 @@ describe('ten thousand different templates of strangers', () => {
     }
     // Matching all of them anew took 200 ms each time.
     took.sort((a, b) => a - b);
-    expect(took[25]).toBeLessThan(50);
+    expect(took[25]).toBeLessThan(100);
   });
 });
 
