@@ -166,6 +166,7 @@ test('a client that comes back while its last update is still to be delivered ge
 
 test('the latest of a topic is found behind private updates that a token does not cover, in turns', async () => {
   const test = await openTestHub();
+  const watcher = await subscribe(test, 'big', { grants: ['big'] });
   await test.hub.publish([update(['big', 'mine'], 'public')]);
   const grants = [...Array.from({ length: 60 }, (_, n) => `other/${n}/{x}`), 'mine'];
   for (let n = 0; n < 9_000; n += 1_000) {
@@ -175,6 +176,7 @@ test('the latest of a topic is found behind private updates that a token does no
       ),
     );
   }
+  await watcher.has(9_001);
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
   const client = await subscribe(test, ['big', 'mine'], { grants, latest: true });
