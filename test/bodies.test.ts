@@ -359,10 +359,16 @@ describe('a body of 1 MB holds nobody else up', () => {
     ['one line of spaces', NDJSON, fill('', ' '), 400],
     ['10,000 small updates', NDJSON, '{"topic":"a","data":"x"}\n'.repeat(10_000), 200],
     [
-      '8,000 updates with 25 topics each',
+      '20,000 topics of 800 updates',
+      NDJSON,
+      `{"topic":[${Array.from({ length: 25 }, (_, n) => `"${n}"`)}]}\n`.repeat(800),
+      200,
+    ],
+    [
+      '200,000 topics of 8,000 updates',
       NDJSON,
       `{"topic":[${Array.from({ length: 25 }, (_, n) => `"${n}"`)}]}\n`.repeat(8_000),
-      200,
+      413,
     ],
     ['400,000 updates', NDJSON, fill('', '{}\n'), 413],
     ['100,000 unknown keys', JSON_TYPE, `{"topic":"a",${keys(100_000)}}`, 400],

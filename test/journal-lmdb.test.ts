@@ -21,6 +21,7 @@ import {
   type Update,
 } from '../src/journal/journal.js';
 import { openLmdbJournal } from '../src/journal/lmdb.js';
+import { DISK_OVERHEAD } from '../src/journal/retention.js';
 import {
   allTopics,
   dataOf,
@@ -66,7 +67,7 @@ const openNew = (retention: Retention): Promise<Journal> =>
   openLmdbJournal({ path: join(directory, `${++count}`), sync: 'os', ...retention });
 
 testContract(openNew);
-testRetention(openNew);
+testRetention(openNew, DISK_OVERHEAD);
 
 describe('a restart', () => {
   test('keeps entries, ids, topics and what was trimmed', async () => {

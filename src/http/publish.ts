@@ -19,6 +19,8 @@ import { findInexactNumber, JsonError, parseJson } from './json.js';
 import { type Publisher, publisherOf } from './publisher.js';
 
 const MAX_UPDATES_PER_BODY = 10_000;
+/** Of all updates together: each new topic takes memory, and time in the commit, which is one. */
+const MAX_TOPICS_PER_BODY = 20_000;
 /** Lines with nothing on them, beside those of updates. */
 const MAX_BLANK_LINES = 10_000;
 
@@ -119,11 +121,20 @@ async function readUpdates(
   const publisher = publisherOf(grants);
   const slice = parsing.begin();
   if (type === NDJSON) {
+    let topics = 0;
     for (const { text, number } of linesOf(ctx, body)) {
       // One update is no reason to wait for others.
       if (updates.list.length > 0 && slice.isOver) await slice.next();
       const input = fromJson(ctx, text, number);
-      add(ctx, updates, toUpdate(ctx, input, publisher, number), number);
+      const update = toUpdate(ctx, input, publisher, number);
+      add(ctx, updates, update, number);
+      topics += update.topics.length;
+      if (topics > MAX_TOPICS_PER_BODY) {
+        ctx.throw(
+          413,
+          `The updates of the body have more than the ${MAX_TOPICS_PER_BODY} topics allowed together.`,
+        );
+      }
       if (!isText(input)) await requireExactNumbers(ctx, text, slice, number);
     }
   } else if (type === JSON_TYPE) {

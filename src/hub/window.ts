@@ -24,9 +24,9 @@ export interface Cursor {
 /** Before every position of any journal. */
 export const BEGINNING: Position = '0-0';
 
-/** What an entry occupies beside its frame, and each of its topics beside its characters. */
-const ENTRY_OVERHEAD_BYTES = 300;
-const TOPIC_OVERHEAD_BYTES = 100;
+/** What an entry occupies beside its frame, and each of its topics beside its characters if no other entry has it. */
+const ENTRY_OVERHEAD_BYTES = 350;
+const TOPIC_OVERHEAD_BYTES = 350;
 
 /**
  * The most recent updates, in memory, indexed by topic. Bounded in bytes: the oldest leave first, and

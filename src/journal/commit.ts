@@ -9,6 +9,35 @@ export interface Append {
   reject(error: unknown): void;
 }
 
+/**
+ * A commit takes so many waiting updates, or so many topics or UTF-16 units of data of them, and leaves the rest to
+ * the next: it occupies the event loop for some milliseconds.
+ */
+const MAX_COMMIT_UPDATES = 1000;
+const MAX_COMMIT_TOPICS = 4000;
+const MAX_COMMIT_LENGTH = 4 * 1024 * 1024;
+
+/** Takes those of the waiting appends that the next commit is for: at least one, whatever its size. */
+export function takeWaiting(waiting: Append[]): Append[] {
+  let updates = 0;
+  let topics = 0;
+  let length = 0;
+  let count = 0;
+  for (const append of waiting) {
+    updates += append.updates.length;
+    for (const update of append.updates) {
+      topics += update.topics.length;
+      length += update.data.length;
+    }
+    const isTooMuch =
+      updates > MAX_COMMIT_UPDATES || topics > MAX_COMMIT_TOPICS || length > MAX_COMMIT_LENGTH;
+    // The first is taken whatever its size, for it cannot be divided.
+    if (count > 0 && isTooMuch) break;
+    count++;
+  }
+  return waiting.splice(0, count);
+}
+
 /** What a commit is to append, and how each of its appends ends if it succeeds. */
 export interface Plan {
   readonly entries: readonly Entry[];

@@ -179,8 +179,8 @@ export interface Retention {
   /** At most so many updates. */
   readonly maxUpdates: number;
   /**
-   * At most so many bytes: of each update, its topics, data, type and own id in UTF-8, 200 bytes and another
-   * 50 for each topic. 0, the default, is no limit.
+   * At most so many bytes: of each update, its topics, data, type and own id in UTF-8, and what the keeper takes
+   * beside them: on disk 200 bytes and another 50 for each topic, in memory 250 and 200. 0, the default, is no limit.
    */
   readonly maxBytes?: number;
   /** No update older than this; 0 keeps them whatever their age. */

@@ -6,7 +6,7 @@ import { comparePositions, type Entry, type Position, parsePosition } from './jo
 import type { ClockState } from './journal-clock.js';
 import { decodeEntry, type Place, stampOf, toEntry, toPosition } from './lmdb-entry.js';
 import {
-  bytesOf,
+  DISK_OVERHEAD,
   type Holding,
   lastingLimits,
   MIN_UPDATE_BYTES,
@@ -16,6 +16,7 @@ import {
   ownerOf,
   plus,
   Shares,
+  sizeOf,
   TRANSIENT,
   transientLimits,
 } from './retention.js';
@@ -297,7 +298,7 @@ class Draft {
       let end = start;
       let bytes = 0;
       for (; end < entries.length && isOfSameOwner(first, entries[end] as Entry); end++) {
-        bytes += sizeOf(entries[end] as Entry).bytes;
+        bytes += sizeOf(entries[end] as Entry, DISK_OVERHEAD).bytes;
       }
       const owner = ownerOf(first);
       this.#count(owner, { count: end - start, bytes }, plus);
@@ -383,7 +384,7 @@ class Draft {
       return;
     }
     const owner = ownerOf(entry);
-    this.#count(owner, sizeOf(entry), minus).trimmedThrough = key;
+    this.#count(owner, sizeOf(entry, DISK_OVERHEAD), minus).trimmedThrough = key;
     if (owner === TRANSIENT) {
       this.#trimmedTransient = later(this.#trimmedTransient, entry.position);
     } else if (!this.#trimmed || comparePositions(entry.position, this.#trimmed.position) > 0) {
@@ -486,8 +487,4 @@ const MAX_MAGNITUDE = 1000;
 /** Of nothing -1; 0 below 16, 1 below 256, and so on. */
 function magnitudeOf(amount: number): number {
   return amount <= 0 ? -1 : Math.max(Math.floor(Math.log2(amount) / 4), 0);
-}
-
-function sizeOf(entry: Entry): Holding {
-  return { count: 1, bytes: bytesOf(entry, entry.id === entry.position ? undefined : entry.id) };
 }

@@ -8,6 +8,7 @@ import {
   type Plan,
   plan,
   settle,
+  takeWaiting,
   toRef,
 } from './commit.js';
 import {
@@ -64,13 +65,6 @@ export interface LmdbJournalOptions extends Retention {
 export async function openLmdbJournal(options: LmdbJournalOptions): Promise<Journal> {
   return new LmdbJournal(await openFiles(resolve(options.path), options.sync), options);
 }
-
-/**
- * A commit takes so many waiting updates, or so many UTF-16 units of their data, and leaves the rest to the
- * next: preparing it occupies the event loop for some milliseconds.
- */
-const MAX_COMMIT_UPDATES = 1000;
-const MAX_COMMIT_LENGTH = 4 * 1024 * 1024;
 
 /**
  * Each commit trims as much as it appends, in updates and in bytes, and up to so many updates more. However
@@ -246,7 +240,7 @@ class LmdbJournal implements Journal {
   }
 
   async #commit(): Promise<void> {
-    const appends = this.#takeWaiting();
+    const appends = takeWaiting(this.#waiting);
     const pings = this.#pings.splice(0);
     let planned: Plan;
     try {
@@ -273,20 +267,6 @@ class LmdbJournal implements Journal {
     this.#followers.tell(planned.entries);
     settle(appends, planned);
     for (const ping of pings) ping.resolve([]);
-  }
-
-  #takeWaiting(): Append[] {
-    let updates = 0;
-    let length = 0;
-    let count = 0;
-    for (const append of this.#waiting) {
-      updates += append.updates.length;
-      for (const { data } of append.updates) length += data.length;
-      // The first is taken whatever its size, for it cannot be divided.
-      if (count > 0 && (updates > MAX_COMMIT_UPDATES || length > MAX_COMMIT_LENGTH)) break;
-      count++;
-    }
-    return this.#waiting.splice(0, count);
   }
 
   /** Writes one transaction, and resolves when it is durable as configured. */

@@ -1,5 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type Append, ageCheckMs, closedError, Followers, plan, settle, toRef } from './commit.js';
+import {
+  type Append,
+  ageCheckMs,
+  closedError,
+  Followers,
+  plan,
+  settle,
+  takeWaiting,
+  toRef,
+} from './commit.js';
 import {
   comparePositions,
   type Entry,
@@ -17,15 +26,16 @@ import {
 import { JournalClock } from './journal-clock.js';
 import { type HeldRecord, markTrimmed, RecordQueue } from './record-queue.js';
 import {
-  bytesOf,
   type Holding,
   lastingLimits,
+  MEMORY_OVERHEAD,
   minus,
   NOTHING,
   overWhich,
   ownerOf,
   plus,
   Shares,
+  sizeOf,
   TRANSIENT,
   transientLimits,
 } from './retention.js';
@@ -69,7 +79,8 @@ class MemoryJournal implements Journal {
   #lastTrimmed: LastTrimmed | undefined;
   #lastTrimmedTransient: Position | undefined;
   readonly #followers = new Followers();
-  #waiting: Append[] = [];
+  readonly #waiting: Append[] = [];
+  #isCommitDue = false;
   #closed = false;
   readonly #ageCheck: NodeJS.Timeout | undefined;
 
@@ -85,7 +96,8 @@ class MemoryJournal implements Journal {
     if (this.#closed) return Promise.reject(closedError());
     return new Promise((resolve, reject) => {
       // Not at once: a follower that appends would overtake the entries still being told to the others.
-      if (this.#waiting.length === 0) queueMicrotask(() => this.#commit());
+      if (!this.#isCommitDue) queueMicrotask(() => this.#commit());
+      this.#isCommitDue = true;
       this.#waiting.push({ updates, resolve, reject });
     });
   }
@@ -173,14 +185,16 @@ class MemoryJournal implements Journal {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#ageCheck);
-    if (this.#waiting.length > 0) this.#commit();
+    while (this.#waiting.length > 0) this.#commit();
     this.#followers.clear();
   }
 
   #commit(): void {
-    const appends = this.#waiting;
+    const appends = takeWaiting(this.#waiting);
+    // The rest has turns of its own, so that a herd of large appends does not hold up the event loop.
+    this.#isCommitDue = this.#waiting.length > 0;
+    if (this.#isCommitDue) setImmediate(() => this.#commit());
     if (appends.length === 0) return;
-    this.#waiting = [];
     const planned = plan(
       appends,
       (id, scope) => this.#byOwnId.get(id)?.find(({ entry }) => entry.scope === scope)?.entry,
@@ -206,7 +220,7 @@ class MemoryJournal implements Journal {
       records.push(record);
     }
 
-    const size = sizeOf(entry);
+    const size = sizeOf(entry, MEMORY_OVERHEAD);
     const owner = ownerOf(entry);
     const owned = this.#byOwner.get(owner) ?? { records: new RecordQueue(), holding: NOTHING };
     if (owned.records.length === 0) this.#byOwner.set(owner, owned);
@@ -269,7 +283,7 @@ class MemoryJournal implements Journal {
       if (records.length === 0) this.#byTopic.delete(topic);
     }
 
-    const size = sizeOf(entry);
+    const size = sizeOf(entry, MEMORY_OVERHEAD);
     const owner = ownerOf(entry);
     const owned = this.#byOwner.get(owner) as Owned;
     owned.records.letGo();
@@ -301,10 +315,6 @@ class MemoryJournal implements Journal {
   #assertOpen(): void {
     if (this.#closed) throw closedError();
   }
-}
-
-function sizeOf(entry: Entry): Holding {
-  return { count: 1, bytes: bytesOf(entry, entry.id === entry.position ? undefined : entry.id) };
 }
 
 function* entriesOf(sources: readonly Iterable<HeldRecord>[]): Generator<Entry> {

@@ -1,6 +1,6 @@
 /** What keepers have in common of retention: what an update counts for, and whose go first. */
 
-import type { Retention, Update } from './journal.js';
+import type { Entry, Retention, Update } from './journal.js';
 
 /** What somebody's entries come to, or all of them. */
 export interface Holding {
@@ -21,23 +21,32 @@ const DEFAULT_MAX_TRANSIENT = 10_000;
 /** 1,600 bytes for each of 10,000: those of presence take some 600. */
 const MAX_TRANSIENT_BYTES = 16 * 1024 * 1024;
 
+/** What a keeper takes for an update beside its text, and for each topic of it, in bytes. */
+export interface Overhead {
+  readonly update: number;
+  readonly topic: number;
+}
+
+/** On disk: some 150 bytes, and for each topic a place in an index. */
+export const DISK_OVERHEAD: Overhead = { update: 200, topic: 50 };
+
 /**
- * What an update takes beside its text, roughly as the keepers do: LMDB some 150 bytes, and for each topic
- * a place in an index; the memory more.
+ * In memory: some 300 bytes, for an own id as many again, and some 200 for each topic that no other update has. A
+ * topic that others have too takes 50, but counts the same, so that the bound holds whatever the topics are.
  */
-const OVERHEAD_BYTES = 200;
-const TOPIC_OVERHEAD_BYTES = 50;
+export const MEMORY_OVERHEAD: Overhead = { update: 250, topic: 200 };
 
-/** The least that an update counts for: it has a topic. */
-export const MIN_UPDATE_BYTES = OVERHEAD_BYTES + TOPIC_OVERHEAD_BYTES + 1;
+/** The least that an update counts for on disk: it has a topic. */
+export const MIN_UPDATE_BYTES = DISK_OVERHEAD.update + DISK_OVERHEAD.topic + 1;
 
-/** What an update counts for. @param ownId - undefined if its id is its position, which is given. */
-export function bytesOf({ topics, data, type }: Update, ownId: string | undefined): number {
-  let bytes = OVERHEAD_BYTES + Buffer.byteLength(data);
-  for (const topic of topics) bytes += TOPIC_OVERHEAD_BYTES + Buffer.byteLength(topic);
+/** What an entry counts for. An id that is its position is given to it, and counts for nothing. */
+export function sizeOf(entry: Entry, overhead: Overhead): Holding {
+  const { id, position, topics, data, type } = entry;
+  let bytes = overhead.update + Buffer.byteLength(data);
+  for (const topic of topics) bytes += overhead.topic + Buffer.byteLength(topic);
   if (type !== undefined) bytes += Buffer.byteLength(type);
-  if (ownId !== undefined) bytes += Buffer.byteLength(ownId);
-  return bytes;
+  if (id !== position) bytes += Buffer.byteLength(id);
+  return { count: 1, bytes };
 }
 
 /** Whose share an update counts to: its publisher's, that of all who have no name, or {@link TRANSIENT}. */

@@ -113,6 +113,29 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       }
     });
 
+    test('is done in turns of 4,000 topics, of many calls that wait', async () => {
+      const journal = await openOne();
+      const commits: { readonly topics: number; readonly turn: number }[] = [];
+      let turn = 0;
+      let timer = setImmediate(function next() {
+        turn++;
+        timer = setImmediate(next);
+      });
+      journal.follow((entries) => {
+        commits.push({ topics: entries.flatMap(({ topics }) => topics).length, turn });
+      });
+      const one = (call: number) =>
+        Array.from({ length: 10 }, (_, n) =>
+          update('', {
+            topics: Array.from({ length: 100 }, (_, topic) => `${call}/${n}/${topic}`),
+          }),
+        );
+      await Promise.all(Array.from({ length: 40 }, (_, call) => journal.append(one(call))));
+      clearImmediate(timer);
+      expect(commits.map(({ topics }) => topics)).toEqual(Array(10).fill(4000));
+      expect(new Set(commits.map((commit) => commit.turn)).size).toBe(10);
+    });
+
     test('of nothing gives nothing, and nobody hears of it', async () => {
       const journal = await openOne();
       const heard = listen(journal);

@@ -21,8 +21,17 @@ import {
   update,
 } from './journal-contract.js';
 
-/** Tests what a keeper keeps, of whom and for how long, and what it tells of what it has trimmed. */
-export function testRetention(open: (retention: Retention) => Promise<Journal>): void {
+/**
+ * Tests what a keeper keeps, of whom and for how long, and what it tells of what it has trimmed.
+ *
+ * @param overhead what it counts in bytes for an update, and for each of its topics, beside their text.
+ */
+export function testRetention(
+  open: (retention: Retention) => Promise<Journal>,
+  overhead: { update: number; topic: number },
+): void {
+  /** What an update of the topic `t` counts. */
+  const smallest = overhead.update + overhead.topic + 1;
   const opened: Journal[] = [];
 
   const openOne = async (retention: Partial<Retention> = {}): Promise<Journal> => {
@@ -38,16 +47,16 @@ export function testRetention(open: (retention: Retention) => Promise<Journal>):
 
   describe('a limit in bytes', () => {
     test('keeps the newest updates that come to so many', async () => {
-      const size = 250 + 't'.length + 1000;
+      const size = smallest + 1000;
       const journal = await openOne({ maxBytes: 10 * size });
       for (let n = 0; n < 25; n++) await journal.append([update(`${n}`.padEnd(1000))]);
       const kept = dataOf(await readAll(journal)).map((data) => data.trim());
       expect(kept).toEqual(Array.from({ length: 10 }, (_, n) => `${15 + n}`));
     });
 
-    test('counts topics, data, type and own id in UTF-8, 200 and 50 for each topic', async () => {
+    test(`counts topics, data, type and own id in UTF-8, ${overhead.update} and ${overhead.topic} for each topic`, async () => {
       const given = update('dätä', { topics: ['é', '🎉'], type: 'ü', id: 'ï' });
-      const size = 200 + 50 * 2 + 2 + 4 + 6 + 2 + 2;
+      const size = overhead.update + overhead.topic * 2 + 2 + 4 + 6 + 2 + 2;
       for (const [maxBytes, held] of [
         [2 * size, 2],
         [2 * size - 1, 1],
@@ -65,7 +74,10 @@ export function testRetention(open: (retention: Retention) => Promise<Journal>):
       await journal.append(Array.from({ length: 7000 }, () => update('small')));
       for (let n = 0; n < 10; n++) {
         await journal.append([update('x'.repeat(500_000))]);
-        const held = (await readAll(journal)).reduce((sum, { data }) => sum + 251 + data.length, 0);
+        const held = (await readAll(journal)).reduce(
+          (sum, { data }) => sum + smallest + data.length,
+          0,
+        );
         expect(held).toBeLessThanOrEqual(maxBytes);
       }
     });
@@ -110,7 +122,7 @@ export function testRetention(open: (retention: Retention) => Promise<Journal>):
     });
 
     test('with large updates does so by their bytes', async () => {
-      const journal = await openOne({ maxBytes: 100_000 });
+      const journal = await openOne({ maxBytes: 30 * smallest + 95_000 });
       await flood(journal, 'bob', 20);
       for (let n = 0; n < 100; n++) {
         await journal.append([update('x'.repeat(10_000), { publisher: 'ada' })]);
@@ -249,7 +261,7 @@ export function testRetention(open: (retention: Retention) => Promise<Journal>):
     });
 
     test('count to no limit of the others, nor are they trimmed for them', async () => {
-      const journal = await openOne({ maxUpdates: 10, maxBytes: 10 * 260 });
+      const journal = await openOne({ maxUpdates: 10, maxBytes: 10 * (smallest + 10) - 1 });
       await journal.append(states(100));
       for (let n = 0; n < 50; n++) await journal.append([update(`${n}`.padStart(10))]);
       const held = await readAll(journal);
