@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { UpdateError } from '../src/hub/update.js';
+import type { EntryRef, Update } from '../src/journal/journal.js';
 import { Selection } from '../src/topics/selection.js';
 import {
   HubClient,
@@ -275,6 +276,79 @@ describe('the gap', () => {
     await publishMany(test, 'rare', 1, 1);
     await client.has(1);
     expect(client.events.map(({ event, data }) => event ?? data)).toEqual(['1']);
+  });
+
+  describe('while a publisher floods the journal', () => {
+    /** The flood is trimmed from behind an update of somebody else. */
+    const flooded = async (rest: Partial<Update> = {}, windowMaxBytes = 0) => {
+      const test = await openTestHub({ maxUpdates: 100, windowMaxBytes });
+      const [quiet] = await test.hub.publish([update('quiet/1', '0', { publisher: 'bob' })]);
+      const flood = async (count: number) => {
+        const refs: EntryRef[] = [];
+        for (let n = 0; n < count; n += 1) {
+          const one = update(`flood/${n % 7}`, `flood ${n}`, { publisher: 'ada', ...rest });
+          refs.push(...(await test.hub.publish([one])));
+        }
+        return refs;
+      };
+      const refs = await flood(500);
+      await test.hub.publish([update('quiet/1', '1', { publisher: 'bob' })]);
+      return { test, quiet: quiet as EntryRef, refs, flood };
+    };
+
+    test.each([
+      [['quiet/1']],
+      [['quiet/{n}']],
+      [['quiet/1', '{+a}/quiet']],
+      [['other', 'quiet/{n}']],
+    ])('is not told to subscribers of other topics: %j', async (topics) => {
+      const { test, quiet, refs } = await flooded();
+      for (const from of [quiet.id, refs[0]?.id, refs[250]?.id]) {
+        const client = await subscribe(test, topics, { from: from as string });
+        await client.has(1);
+        await settled();
+        expect(client.data).toEqual(['1']);
+      }
+    });
+
+    test.each(['flood/3', 'flood/{n}', '*', '{x}/3'])(
+      'is told to those of its own: %s',
+      async (topic) => {
+        const { test, quiet, refs } = await flooded();
+        for (const { id } of [quiet, refs[0], refs[250]] as EntryRef[]) {
+          const client = await subscribe(test, topic, { from: id });
+          await client.has(2);
+          expect(client.events.map(({ event }) => event === 'gap').indexOf(true)).toBe(0);
+          expect(gapOf(client)).toMatchObject({ lastEventID: id, reason: 'trimmed' });
+        }
+      },
+    );
+
+    test('is not told of private updates to clients that may see none', async () => {
+      const { test, quiet } = await flooded({ private: true });
+      const from = quiet.id;
+      for (const topics of ['flood/3', '*', '{+any}']) {
+        const without = await subscribe(test, topics, { from });
+        await test.hub.publish([update('flood/3', 'live')]);
+        while (!without.data.includes('live')) await without.has(without.events.length + 1);
+        expect(without.events.map(({ event }) => event)).not.toContain('gap');
+        const withGrant = await subscribe(test, topics, { from, grants: ['*'] });
+        await withGrant.has(2);
+        expect(gapOf(withGrant).reason).toBe('trimmed');
+      }
+    });
+
+    test('is not told to a client that came during it and goes on from the id it was given', async () => {
+      const { test, flood } = await flooded();
+      const client = await subscribe(test, 'quiet/2');
+      const from = client.lastEventId as string;
+      client.leave();
+      await flood(300);
+      await test.hub.publish([update('quiet/2', 'missed', { publisher: 'bob' })]);
+      const again = await subscribe(test, 'quiet/2', { from });
+      await again.has(1);
+      expect(again.data).toEqual(['missed']);
+    });
   });
 
   test('does not tell the own id of a private update', async () => {

@@ -21,6 +21,8 @@ import {
   type Update,
 } from '../src/journal/journal.js';
 import { openLmdbJournal } from '../src/journal/lmdb.js';
+import { FACT_ENCODER } from '../src/journal/lmdb-entry.js';
+import { checkJournal } from '../src/journal/lmdb-save.js';
 import { DISK_OVERHEAD } from '../src/journal/retention.js';
 import {
   allTopics,
@@ -86,6 +88,70 @@ describe('a restart', () => {
     expect(again).toEqual([refs[4]]);
     await expect(journal.append([update('other', { id: 'id e' })])).rejects.toMatchObject({
       code: 'ERR_ID_TAKEN',
+    });
+    await journal.close();
+  });
+
+  test.each([
+    ['of a few topics', 3, 200],
+    ['of more topics than are known apart', 11_000, 11_000],
+  ])('keeps which topics a flood %s was trimmed of', async (_, topics, count) => {
+    const limits = { maxUpdates: 20, sync: 'os' } as const;
+    let journal = await open(limits);
+    const [bob] = await journal.append([update('', { publisher: 'bob' })]);
+    const flood = async (from: number, to: number): Promise<EntryRef[]> => {
+      const some = Array.from({ length: to - from }, (_, n) =>
+        update('', { publisher: 'ada', topics: [`topic ${(from + n) % topics}`] }),
+      );
+      const refs = await journal.append(some);
+      await until(async () => (await readAll(journal)).length <= 20);
+      return [...refs];
+    };
+    const refs = [...(await flood(0, count / 2)), ...(await flood(count / 2, count))];
+    const told = async () => {
+      const positions = [bob, ...refs.filter((_, n) => n % (count / 10) === 5)] as EntryRef[];
+      const lists = positions.map(({ position }) => journal.trimmedTopics(position));
+      return (await Promise.all(lists)).map((list) => list?.map(({ topic }) => topic).sort());
+    };
+    const before = await told();
+    expect(before[0]).toEqual(topics === 3 ? ['topic 0', 'topic 1', 'topic 2'] : undefined);
+    expect(before.at(-1)).toBeDefined();
+    for (let n = 0; n < 2; n++) {
+      await journal.close();
+      journal = await open(limits);
+      expect(await told()).toEqual(before);
+    }
+    // It goes on from there.
+    const more = await flood(0, 200);
+    expect(await journal.trimmedTopics(more[199]?.position as string)).toEqual([]);
+    expect(await journal.trimmedTopics(refs.at(-1)?.position as string, ['t'])).toEqual([]);
+    expect(await journal.trimmedTopics(refs.at(-1)?.position as string, ['topic 0'])).toHaveLength(
+      1,
+    );
+    await journal.close();
+    expect((await checkJournal(path)).problems).toEqual([]);
+  });
+
+  test('of a journal of an earlier build tells all that come from before what was trimmed', async () => {
+    let journal = await open({ maxUpdates: 20 });
+    const [bob] = await journal.append([update('', { publisher: 'bob' })]);
+    const refs = await journal.append(
+      Array.from({ length: 100 }, () => update('', { publisher: 'ada', topics: ['a'] })),
+    );
+    await until(async () => (await readAll(journal)).length <= 20);
+    await journal.close();
+    const root = openLmdb({ path });
+    const byFact = { encoder: FACT_ENCODER };
+    const facts = root.openDB<unknown, string[]>({ name: 'koa-sse-hub', ...byFact });
+    await facts.remove(['trimmed topic', 0 as never]);
+    await facts.put(['state'], (facts.get(['state']) as unknown[]).slice(0, 7));
+    await root.close();
+    journal = await open({ maxUpdates: 20 });
+    expect(await journal.trimmedTopics(bob?.position as string, ['t'])).toBeUndefined();
+    expect(await journal.trimmedTopics(refs[80]?.position as string, ['t'])).toEqual([]);
+    expect(await journal.locate(refs[0]?.id as string)).toEqual({
+      found: false,
+      reason: 'trimmed',
     });
     await journal.close();
   });

@@ -4,13 +4,14 @@ import {
   type Position,
   positionBefore,
 } from '../journal/journal.js';
+import { later } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
 import type { Selection } from '../topics/selection.js';
 import type { Turn } from './catch-ups.js';
 import type { EntryFrames } from './entry-frames.js';
 import type { JournalReads } from './journal-reads.js';
 import type { JournalTopics } from './journal-topics.js';
-import type { Cursor, Window } from './window.js';
+import { BEGINNING, type Cursor, type Window } from './window.js';
 
 /** What readers read: the journal, and its newest entries in memory. */
 export interface Sources {
@@ -58,7 +59,7 @@ export class Reader {
     | { readonly in: 'journal'; readonly after: Position | undefined };
   /** Before the oldest update that the journal held at the start: the window may have older ones. */
   #oldest: Cursor;
-  /** What is missing up to here has been told. */
+  /** What is missing up to here has been told, if it was asked for. */
   #toldThrough: Position | undefined;
   /** That entries are damaged up to here has been told. */
   #damageToldThrough: Position | undefined;
@@ -116,8 +117,9 @@ export class Reader {
     const batch = await this.#sources.reads.read(after, topics);
     const { missingThrough } = batch;
     if (missingThrough !== undefined && isBefore(this.#toldThrough, missingThrough)) {
+      const isMissed = await this.#hasMissed(this.#unlessTold(after), turn);
       this.#toldThrough = missingThrough;
-      return { kind: 'gap', reason: 'trimmed' }; // What is left is read again.
+      if (isMissed) return { kind: 'gap', reason: 'trimmed' }; // What is left is read again.
     }
     const end = batch.through ?? batch.start.position;
     if (batch.isDamaged && isBefore(this.#damageToldThrough, end)) {
@@ -150,6 +152,25 @@ export class Reader {
         ? { in: 'window', cursor: this.#notTrimmed(batch.start) }
         : { in: 'journal', after: batch.through };
     return frames.length === 0 ? NOTHING : { kind: 'frames', frames, lastEventId };
+  }
+
+  /** Whether updates that it asks for may have been trimmed after a position. */
+  async #hasMissed(after: Position, turn: Turn): Promise<boolean> {
+    const { topics, hasGrants } = this.#selection;
+    const known = topics === 'all' ? undefined : topics;
+    const trimmed = await this.#sources.journal.trimmedTopics(after, known);
+    if (trimmed === undefined) return true;
+    for (const { topic, private: isPrivate } of trimmed) {
+      if (turn.isOver) await turn.next();
+      if (isPrivate && !hasGrants) continue;
+      if (this.#selection.asksForTopic(topic)) return true;
+    }
+    return false;
+  }
+
+  /** A position, or up to where it was told what is missing if that is later. */
+  #unlessTold(after: Position | undefined): Position {
+    return later(this.#toldThrough, after ?? BEGINNING);
   }
 
   #mayReceiveTransient(): boolean {

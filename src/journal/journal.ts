@@ -74,7 +74,7 @@ export interface ReadResult {
   /**
    * Entries after `after` may have been trimmed away: the reader may have missed updates, of any topic. Some
    * may be trimmed from between others that are held, and then this is true of every `after` before the
-   * newest that was trimmed.
+   * newest that was trimmed. Of which topics they were, {@link Journal.trimmedTopics} tells.
    */
   readonly trimmed: boolean;
   /**
@@ -98,6 +98,12 @@ export interface ReadResult {
 export type Location =
   | { readonly found: true; readonly position: Position }
   | { readonly found: false; readonly reason: 'trimmed' | 'unknown' };
+
+/** Public or private entries of a topic. */
+export interface TrimmedTopic {
+  readonly topic: string;
+  readonly private: boolean;
+}
 
 /** What decides whether somebody may know of an entry. */
 export type Visibility = Pick<Entry, 'topics' | 'private'>;
@@ -127,9 +133,22 @@ export interface Journal {
   read(range: ReadRange): Promise<ReadResult>;
 
   /**
+   * Of which topics entries after a position have been trimmed; undefined if that may be of any topic. It is known of
+   * entries that were trimmed from between others that are held, as those of a publisher beyond its share, and for as
+   * long as they have no more than 10,000 topics. Rather a topic too many than one too few. Transient entries do not
+   * count.
+   *
+   * @param of - only these topics are looked for; without it all are.
+   */
+  trimmedTopics(
+    after: Position,
+    of?: readonly string[],
+  ): Promise<readonly TrimmedTopic[] | undefined>;
+
+  /**
    * Finds the position of an id. A position is found as well, also that of an entry with its publisher's
-   * own id. So is the newest that was trimmed, and a transient one that was trimmed later: no update after
-   * it is missing.
+   * own id, and of one that was trimmed, unless entries of any topic were trimmed after it: then it is `trimmed`.
+   * The newest that was trimmed is also found by its own id.
    *
    * @param admits - own ids of other entries are `unknown`, as if they had never been. Positions are not
    *   asked about. If several entries with the id are left, of several scopes, the oldest is found: who reads
@@ -212,6 +231,11 @@ export class JournalError extends Error {
 
 /** Orders two positions: negative if `a` is before `b`, 0 if they are the same, positive if after. */
 export function comparePositions(a: Position, b: Position): number {
+  // Most have as many digits, and then are in the order of their texts, which is found three times as fast.
+  if (a.length === b.length && a.indexOf('-') === b.indexOf('-')) {
+    if (a === b) return 0;
+    return a < b ? -1 : 1;
+  }
   const [aEpoch, aSequence] = parsePosition(a);
   const [bEpoch, bSequence] = parsePosition(b);
   return aEpoch - bEpoch || aSequence - bSequence;

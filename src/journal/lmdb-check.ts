@@ -78,7 +78,7 @@ export async function scanJournalFile(
 export const FORMAT = 'koa-sse-hub journal 2';
 export const FACTS = 'koa-sse-hub';
 /** With the first parts of the ledger's keys. */
-const FACT_NAMES = ['format', 'lost', 'pinged', 'state', 'holds', 'run', 'size'];
+const FACT_NAMES = ['format', 'lost', 'pinged', 'state', 'holds', 'run', 'trimmed topic', 'size'];
 
 /** `MDB_DUPSORT`: a key has several values. */
 const SORTED_VALUES = 0x04;

@@ -4,7 +4,8 @@ import type { Database } from 'lmdb';
 import type { Retention } from './journal.js';
 import { comparePositions, type Entry, type Position, parsePosition } from './journal.js';
 import type { ClockState } from './journal-clock.js';
-import { decodeEntry, type Place, stampOf, toEntry, toPosition } from './lmdb-entry.js';
+import { decodeEntry, type Place, stampOf, toPosition } from './lmdb-entry.js';
+import { Front, type FrontPlace, type KeyedEntry, toKeyed } from './lmdb-front.js';
 import {
   DISK_OVERHEAD,
   type Holding,
@@ -21,6 +22,7 @@ import {
   transientLimits,
 } from './retention.js';
 import { type LastTrimmed, later } from './select.js';
+import { type TrimmedChanges, type TrimmedRecord, TrimmedTopics } from './trimmed-topics.js';
 
 /** What is known of all entries; one value, which every commit writes. */
 export interface LedgerState {
@@ -28,6 +30,8 @@ export interface LedgerState {
   readonly lasting: Holding;
   readonly transient: Holding;
   readonly trimmed?: LastTrimmed | undefined;
+  /** Entries of any topic may have been trimmed up to here; see {@link TrimmedTopics}. */
+  readonly trimmedFront?: Position | undefined;
   readonly trimmedTransient?: Position | undefined;
   /** Undefined before the first commit. */
   readonly clock?: ClockState | undefined;
@@ -41,6 +45,7 @@ export interface LedgerState {
  * - `['run', owner, ...last]`: the sequence of the first of a run, which is consecutive entries of one owner
  *   in one commit. So an owner's oldest entries are found without an index of every entry, which would make
  *   each append dearer.
+ * - `['trimmed topic', slot]`: a topic of which entries were trimmed from between others; see {@link TrimmedTopics}.
  * - `['size', kind, magnitude, owner]`: the owners by how much they hold, in steps of a factor of 16, so that
  *   it seldom changes. Those with more than their share are found at a start without a look at all others.
  */
@@ -49,20 +54,13 @@ type LedgerKey =
   | ['state']
   | ['holds', owner: string]
   | RunKey
+  | ['trimmed topic', slot: number]
   | ['size', kind: keyof Holding, magnitude: number, owner: string];
 type RunKey = ['run', owner: string, epoch: number, last: number];
 
 interface LedgerDatabases {
   readonly entries: Database<Buffer, Place>;
   readonly ledger: LedgerDatabase;
-}
-
-export interface KeyedEntry {
-  readonly key: Place;
-  /** Undefined if it is damaged. */
-  readonly entry: Entry | undefined;
-  /** What it has at least come to, if it is damaged. */
-  readonly bytes?: number;
 }
 
 /** What a commit does to the ledger. */
@@ -105,12 +103,15 @@ export function ledgerState({ ledger }: Pick<LedgerDatabases, 'ledger'>): Ledger
 
 export function fromStoredState(stored: StoredState): CommittedState {
   const [count, bytes, transientCount, transientBytes, trimmed, trimmedTransient, clock] = stored;
+  // Earlier builds did not tell topics apart.
+  const [, , , , , , , trimmedFront = trimmed?.position] = stored;
   const [time, wall, highWall, highTime] = clock;
   return {
     lasting: { count, bytes },
     transient: { count: transientCount, bytes: transientBytes },
     trimmed: trimmed ?? undefined,
     trimmedTransient: trimmedTransient ?? undefined,
+    trimmedFront: trimmedFront ?? undefined,
     clock: { time, wall, highWall, highTime },
   };
 }
@@ -124,17 +125,24 @@ export class Ledger {
   readonly #retention: Retention;
   readonly #shares: Shares;
   #state: LedgerState;
+  /** It is ahead of a commit that is written: rather a topic too many is told than one too few. */
+  readonly #trimmedTopics: TrimmedTopics;
+  #writtenTopics: TrimmedChanges = new Map();
   /** What the owners of the last commits hold, so that most commits need not look it up. */
   readonly #known = new Map<string, Holding>();
-  /** Nothing before it is held that is not transient. */
-  #lastingFrom: Place | undefined;
+  #front: FrontPlace | undefined;
 
   constructor(databases: LedgerDatabases, retention: Retention) {
     this.#databases = databases;
     this.#retention = retention;
     this.#shares = new Shares(retention);
     this.#state = ledgerState(databases);
+    this.#trimmedTopics = this.#readTrimmedTopics();
     this.#findHeaviest();
+  }
+
+  get trimmedTopics(): TrimmedTopics {
+    return this.#trimmedTopics;
   }
 
   get state(): LedgerState {
@@ -147,7 +155,14 @@ export class Ledger {
    * @param step - at most so many are trimmed beyond those that make up for the added.
    */
   prepare(added: readonly Entry[], clock: ClockState, step: number): LedgerChange {
-    const draft = new Draft(this.#databases, this.#shares, this.#state, this.#known);
+    const draft = new Draft(
+      this.#databases,
+      this.#shares,
+      this.#state,
+      this.#known,
+      this.#trimmedTopics,
+      this.#front,
+    );
     draft.add(added);
     // Each of those trimmed has at least MIN_UPDATE_BYTES: a flood of large updates does not outrun this.
     const addedBytes = minus(draft.lasting, this.#state.lasting).bytes;
@@ -157,17 +172,13 @@ export class Ledger {
       const { maxAgeMs } = this.#retention;
       if (maxAgeMs > 0) draft.trimOlder(clock.time - maxAgeMs, most);
       draft.trimTransient(transientLimits(this.#retention), most);
-      this.#lastingFrom = draft.trimLasting(
-        lastingLimits(this.#retention),
-        most,
-        this.#lastingFrom,
-      );
+      draft.trimLasting(lastingLimits(this.#retention), most);
       isBehind =
         draft.taken.size >= most ||
         overWhich(draft.lasting, lastingLimits(this.#retention)) !== undefined ||
         overWhich(draft.transient, transientLimits(this.#retention)) !== undefined;
     } finally {
-      draft.close();
+      this.#front = draft.close();
     }
     const { taken, owners, runs } = draft;
     const hasEffect = added.length + taken.size > 0;
@@ -196,6 +207,11 @@ export class Ledger {
         if (now >= 0) ledger.put(['size', kind, now, owner], true);
       }
     }
+    this.#writtenTopics = this.#trimmedTopics.takeChanges();
+    for (const [slot, record] of this.#writtenTopics) {
+      if (record) ledger.put(['trimmed topic', slot], record);
+      else ledger.remove(['trimmed topic', slot]);
+    }
     for (const key of endedRuns) ledger.remove(key);
     for (const { owner, epoch, first, last } of runs)
       ledger.put(['run', owner, epoch, last], first);
@@ -213,7 +229,21 @@ export class Ledger {
       if (owner !== TRANSIENT) this.#shares.note(owner, before);
     }
     this.#known.clear();
-    this.#lastingFrom = undefined;
+    this.#front = undefined;
+    this.#trimmedTopics.putBack(this.#writtenTopics);
+  }
+
+  #readTrimmedTopics(): TrimmedTopics {
+    const { ledger } = this.#databases;
+    const stored = ledger.getRange({
+      start: ['trimmed topic', 0],
+      end: ['trimmed topic', Number.MAX_SAFE_INTEGER],
+    });
+    const { trimmedFront } = ledgerState(this.#databases);
+    return new TrimmedTopics(
+      trimmedFront,
+      stored.map(({ key, value }) => [key[1] as number, value as TrimmedRecord]),
+    );
   }
 
   #findHeaviest(): void {
@@ -245,10 +275,12 @@ export type StoredState = [
   trimmed: LastTrimmed | null,
   trimmedTransient: Position | null,
   clock: [time: number, wall: number, highWall: number, highTime: number],
+  trimmedFront?: Position | null,
 ];
 
 export function toStoredState(state: CommittedState): StoredState {
   const { lasting, transient, trimmed = null, trimmedTransient = null, clock } = state;
+  const { trimmedFront = null } = state;
   const { time, wall, highWall, highTime } = clock;
   return [
     lasting.count,
@@ -258,6 +290,7 @@ export function toStoredState(state: CommittedState): StoredState {
     trimmed,
     trimmedTransient,
     [time, wall, highWall, highTime],
+    trimmedFront,
   ];
 }
 
@@ -275,13 +308,19 @@ class Draft {
   #trimmed: LastTrimmed | undefined;
   #trimmedTransient: Position | undefined;
   readonly #oldestOf = new Map<string, Generator<KeyedEntry>>();
+  readonly #trimmedTopics: TrimmedTopics;
+  readonly #front: Front;
 
   constructor(
     databases: LedgerDatabases,
     shares: Shares,
     state: LedgerState,
     known: ReadonlyMap<string, Holding>,
+    trimmedTopics: TrimmedTopics,
+    front: FrontPlace | undefined,
   ) {
+    this.#trimmedTopics = trimmedTopics;
+    this.#front = new Front(databases, front, (key) => this.taken.has(toPosition(key)));
     this.#known = known;
     this.#databases = databases;
     this.#shares = shares;
@@ -325,30 +364,19 @@ class Draft {
     }
   }
 
-  /** Returns where the oldest that is held and not transient is, as far as is known. */
-  trimLasting(limits: Holding, most: number, from: Place | undefined): Place | undefined {
-    let reached = from;
-    let front: Generator<KeyedEntry> | undefined;
-    try {
-      while (this.taken.size < most) {
-        const kind = overWhich(this.lasting, limits);
-        if (kind === undefined) break;
-        const heaviest = this.#shares.heaviest(kind);
-        front ??= this.#lastingAfter(from);
-        let next = heaviest === undefined ? takeNext(front) : this.#nextOf(heaviest);
-        // What is added now can be trimmed by the next commit; nothing else is in its stead.
-        if (next === undefined && (heaviest === undefined || this.#hasAdded(heaviest))) break;
-        // Damaged entries have gone that nobody could count out of what their owner holds.
-        const isOldest = heaviest === undefined || next === undefined;
-        next ??= takeNext(front);
-        if (next === undefined) break;
-        if (isOldest) reached = next.key;
-        this.#take(next);
-      }
-    } finally {
-      front?.return(undefined);
+  trimLasting(limits: Holding, most: number): void {
+    while (this.taken.size < most) {
+      const kind = overWhich(this.lasting, limits);
+      if (kind === undefined) break;
+      const heaviest = this.#shares.heaviest(kind);
+      let next = heaviest === undefined ? this.#front.oldest() : this.#nextOf(heaviest);
+      // What is added now can be trimmed by the next commit; nothing else is in its stead.
+      if (next === undefined && (heaviest === undefined || this.#hasAdded(heaviest))) break;
+      // Damaged entries have gone that nobody could count out of what their owner holds.
+      next ??= this.#front.oldest();
+      if (next === undefined) break;
+      this.#take(next);
     }
-    return reached;
   }
 
   #hasAdded(owner: string): boolean {
@@ -358,7 +386,8 @@ class Draft {
   toState(clock: ClockState): CommittedState {
     const { lasting, transient } = this;
     const [trimmed, trimmedTransient] = [this.#trimmed, this.#trimmedTransient];
-    return { lasting, transient, trimmed, trimmedTransient, clock };
+    const trimmedFront = this.#trimmedTopics.through;
+    return { lasting, transient, trimmed, trimmedTransient, trimmedFront, clock };
   }
 
   endedRuns(): RunKey[] {
@@ -371,13 +400,18 @@ class Draft {
     });
   }
 
-  /** Lets go of the cursors. */
-  close(): void {
+  /** Lets go of the cursors. Returns where the front is. */
+  close(): FrontPlace | undefined {
     for (const entries of this.#oldestOf.values()) entries.return(undefined);
+    return this.#front.close();
   }
 
   #take(taken: KeyedEntry): void {
     const { key, entry } = taken;
+    if (entry && !entry.transient) {
+      if (this.#front.isOldest(key)) this.#trimmedTopics.addFront(entry.position);
+      else this.#trimmedTopics.add(entry, entry.position);
+    }
     this.taken.set(toPosition(key), taken);
     if (entry === undefined) {
       this.#takeDamaged(taken);
@@ -402,6 +436,7 @@ class Draft {
       bytes: Math.max(lasting.bytes - bytes, 0),
     };
     const position = toPosition(key);
+    this.#trimmedTopics.addFront(position);
     if (this.#trimmed && comparePositions(position, this.#trimmed.position) <= 0) return;
     this.#trimmed = { id: position, position, topics: [], private: true };
   }
@@ -442,25 +477,10 @@ class Draft {
       }
     }
   }
-
-  *#lastingAfter(from: Place | undefined): Generator<KeyedEntry> {
-    const range = from === undefined ? {} : { start: from };
-    for (const { key, value } of this.#databases.entries.getRange(range)) {
-      const keyed = toKeyed(key, value);
-      if (!keyed.entry?.transient && !this.taken.has(toPosition(key))) yield keyed;
-    }
-  }
 }
 
 function isOfSameOwner(a: Entry, b: Entry): boolean {
   return a.publisher === b.publisher && a.transient === b.transient;
-}
-
-function toKeyed(key: Place, value: Buffer): KeyedEntry {
-  const stored = decodeEntry(key, value);
-  return stored
-    ? { key, entry: toEntry(key, stored) }
-    : { key, entry: undefined, bytes: value.length };
 }
 
 function takeNext<T>(from: Generator<T>): T | undefined {

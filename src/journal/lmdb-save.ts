@@ -101,7 +101,12 @@ async function write(
     }
     if (lostThrough === undefined) return;
     const trimmed = { id: lostThrough, position: lostThrough, topics: [], private: true };
-    const state = toStoredState({ ...ledger.state, clock: clockAt(Date.now()), trimmed });
+    const state = toStoredState({
+      ...ledger.state,
+      clock: clockAt(Date.now()),
+      trimmed,
+      trimmedFront: lostThrough,
+    });
     await databases.ledger.put(['state'], state);
   } finally {
     await close();

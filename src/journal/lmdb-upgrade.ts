@@ -52,7 +52,12 @@ export function upgrade(root: RootDatabase, databases: Databases, format: string
     const trimmed = oldFacts.get('trimmed') as EntryRef | undefined;
     databases.ledger.put(
       ['state'],
-      toStoredState({ ...sums.state, clock, trimmed: trimmed && withoutOwnId(trimmed) }),
+      toStoredState({
+        ...sums.state,
+        clock,
+        trimmed: trimmed && withoutOwnId(trimmed),
+        trimmedFront: trimmed?.position,
+      }),
     );
     for (const name of ['trimmed', 'pinged']) facts.remove(name);
     oldIds.clearSync();

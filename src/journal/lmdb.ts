@@ -24,6 +24,7 @@ import {
   type ReadRange,
   type ReadResult,
   type Retention,
+  type TrimmedTopic,
   type Update,
 } from './journal.js';
 import { JournalClock } from './journal-clock.js';
@@ -144,11 +145,18 @@ class LmdbJournal implements Journal {
     });
   }
 
+  async trimmedTopics(
+    after: Position,
+    of?: readonly string[],
+  ): Promise<readonly TrimmedTopic[] | undefined> {
+    return this.#look(() => this.#ledger.trimmedTopics.after(after, of));
+  }
+
   async locate(id: string, admits = admitsAll): Promise<Location> {
     return this.#look((databases) => {
       const held = this.#heldWithOwnId(id, admits);
       if (held) return { found: true, position: held.position };
-      const { trimmed, trimmedTransient } = ledgerState(databases);
+      const { trimmed, trimmedFront, trimmedTransient } = ledgerState(databases);
       if (trimmed && (id === trimmed.position || (id === trimmed.id && admits(trimmed)))) {
         return { found: true, position: trimmed.position };
       }
@@ -160,9 +168,11 @@ class LmdbJournal implements Journal {
       const isOurs = epochs.doesExist(place[0]) && place[1] > 0;
       const isPast = (newest: Position | undefined): boolean =>
         newest !== undefined && comparePositions(id, newest) <= 0;
-      if (isOurs && isPast(trimmed?.position)) return { found: false, reason: 'trimmed' };
-      // Nothing after a transient one is missing unless something after it was trimmed.
-      if (isOurs && isPast(trimmedTransient)) return { found: true, position: id };
+      if (isOurs && isPast(trimmedFront)) return { found: false, reason: 'trimmed' };
+      // What was trimmed after it is known by its topics.
+      if (isOurs && (isPast(trimmed?.position) || isPast(trimmedTransient))) {
+        return { found: true, position: id };
+      }
       return { found: false, reason: 'unknown' };
     });
   }

@@ -21,6 +21,7 @@ import {
   type ReadRange,
   type ReadResult,
   type Retention,
+  type TrimmedTopic,
   type Update,
 } from './journal.js';
 import { JournalClock } from './journal-clock.js';
@@ -48,6 +49,7 @@ import {
   takeWithin,
   trimmedAfter,
 } from './select.js';
+import { TrimmedTopics } from './trimmed-topics.js';
 
 /** Opens a journal that lives and dies with this process. */
 export function openMemoryJournal(retention: Retention): Journal {
@@ -77,6 +79,7 @@ class MemoryJournal implements Journal {
   /** Of one id a record for each scope, in order. */
   readonly #byOwnId = new Map<string, readonly HeldRecord[]>();
   #lastTrimmed: LastTrimmed | undefined;
+  readonly #trimmedTopics = new TrimmedTopics();
   #lastTrimmedTransient: Position | undefined;
   readonly #followers = new Followers();
   readonly #waiting: Append[] = [];
@@ -123,6 +126,14 @@ class MemoryJournal implements Journal {
     };
   }
 
+  async trimmedTopics(
+    after: Position,
+    of?: readonly string[],
+  ): Promise<readonly TrimmedTopic[] | undefined> {
+    this.#assertOpen();
+    return this.#trimmedTopics.after(after, of);
+  }
+
   async locate(id: string, admits = admitsAll): Promise<Location> {
     this.#assertOpen();
     const held = this.#byOwnId.get(id)?.find(({ entry }) => admits(entry));
@@ -138,8 +149,9 @@ class MemoryJournal implements Journal {
       return { found: false, reason: 'unknown' };
     }
     const [record] = this.#records.between(sequence, sequence + 1);
-    const isPast = trimmed !== undefined && comparePositions(id, trimmed.position) < 0;
-    // Nothing after a transient one is missing unless something after it was trimmed.
+    const { through } = this.#trimmedTopics;
+    const isPast = through !== undefined && comparePositions(id, through) < 0;
+    // What was trimmed after it is known by its topics.
     if (record === undefined && isPast) return { found: false, reason: 'trimmed' };
     return { found: true, position: id };
   }
@@ -270,6 +282,7 @@ class MemoryJournal implements Journal {
   #remove(record: HeldRecord): void {
     const { entry } = record;
     const { id, position, topics } = entry;
+    const isFront = record === this.#lasting.records.first;
     markTrimmed(record);
     this.#records.letGo();
     if (id !== position) {
@@ -294,6 +307,8 @@ class MemoryJournal implements Journal {
       return;
     }
     this.#shares.note(owner, owned.holding);
+    if (isFront) this.#trimmedTopics.addFront(position);
+    else this.#trimmedTopics.add(entry, position);
     this.#lasting.records.letGo();
     this.#lasting.holding = minus(this.#lasting.holding, size);
     if (later(this.#lastTrimmed?.position, position) === position) {

@@ -220,10 +220,91 @@ export function testRetention(
         expect(result.trimmedThrough).toBeUndefined();
       }
       const where = async (ref: EntryRef | undefined) => journal.locate(ref?.id ?? '');
-      expect(await where(ada[13])).toEqual({ found: false, reason: 'trimmed' });
+      expect(await where(ada[13])).toEqual({ found: true, position: ada[13]?.position });
       expect(await where(ada[14])).toEqual({ found: true, position: newestTrimmed });
       expect(await where(ada[15])).toEqual({ found: true, position: ada[15]?.position });
       expect(await where(bob)).toEqual({ found: true, position: bob?.position });
+    });
+  });
+
+  describe('the topics of what was trimmed', () => {
+    /** Bob's updates are the oldest; Ada's flood, of these topics in turn, is trimmed from behind them. */
+    const flooded = async (topics: string[], rest: Partial<Update> = {}) => {
+      const journal = await openOne({ maxUpdates: 20 });
+      const [bob] = await journal.append(
+        Array.from({ length: 5 }, () => update('', { publisher: 'bob', topics: ['b'] })),
+      );
+      const refs: EntryRef[] = [];
+      for (let n = 0; n < topics.length; n += 500) {
+        const some = topics
+          .slice(n, n + 500)
+          .map((topic) => update('', { publisher: 'ada', topics: [topic], ...rest }));
+        refs.push(...(await journal.append(some)));
+      }
+      await until(async () => (await readAll(journal)).length <= 20);
+      return { journal, bob: bob as EntryRef, refs };
+    };
+    const times = (count: number, ...topics: string[]): string[] =>
+      Array.from({ length: count }, () => topics).flat();
+    const a = { topic: 'a', private: false };
+
+    test('are those of a publisher that floods, and not those of the others', async () => {
+      const { journal, bob, refs } = await flooded(times(100, 'a'));
+      expect(await journal.trimmedTopics(bob.position)).toEqual([a]);
+      expect(await journal.trimmedTopics(bob.position, ['b', 'other'])).toEqual([]);
+      expect(await journal.trimmedTopics(bob.position, ['b', 'a'])).toEqual([a]);
+      expect(await journal.trimmedTopics(refs[83]?.position as string, ['a'])).toEqual([a]);
+      expect(await journal.trimmedTopics(refs[84]?.position as string, ['a'])).toEqual([]);
+    });
+
+    test('are known each by the newest that was trimmed', async () => {
+      const { journal, bob, refs } = await flooded([...times(10, 'a'), ...times(90, 'c')]);
+      const topics = async (after: EntryRef | undefined) =>
+        (await journal.trimmedTopics(after?.position as string))?.map(({ topic }) => topic).sort();
+      expect(await topics(bob)).toEqual(['a', 'c']);
+      expect(await topics(refs[8])).toEqual(['a', 'c']);
+      expect(await topics(refs[9])).toEqual(['c']);
+    });
+
+    test('tell private updates from public ones', async () => {
+      const { journal, bob } = await flooded(times(100, 'a'), { private: true });
+      const secret = { topic: 'a', private: true };
+      expect(await journal.trimmedTopics(bob.position)).toEqual([secret]);
+      await journal.append(
+        Array.from({ length: 50 }, () => update('', { publisher: 'ada', topics: ['a'] })),
+      );
+      await until(async () => (await readAll(journal)).length <= 20);
+      expect(await journal.trimmedTopics(bob.position, ['a'])).toEqual([a, secret]);
+    });
+
+    test('are not known of what was trimmed from the front: that may be of any topic', async () => {
+      const journal = await openOne({ maxUpdates: 20 });
+      const refs = await journal.append(Array.from({ length: 20 }, () => update('')));
+      for (let n = 0; n < 10; n++) await journal.append([update('')]);
+      const missedAfter = async (n: number) =>
+        journal.trimmedTopics(refs[n]?.position as string, ['b']);
+      expect(await missedAfter(0)).toBeUndefined();
+      expect(await missedAfter(8)).toBeUndefined();
+      expect(await missedAfter(9)).toEqual([]);
+    });
+
+    test('are all that there are beyond 10,000: nobody misses one without being told', async () => {
+      const names = Array.from({ length: 12_000 }, (_, n) => `topic ${n}`);
+      const { journal, bob, refs } = await flooded(names);
+      expect(await journal.trimmedTopics(bob.position, ['b'])).toBeUndefined();
+      for (let n = 0; n < refs.length; n += 97) {
+        const { position } = refs[n] as EntryRef;
+        const told = await journal.trimmedTopics(position);
+        if (n < 1900) expect(told).toBeUndefined();
+        if (n > 3000) expect(told).toHaveLength(Math.max(12_000 - 15 - n - 1, 0));
+      }
+    });
+
+    test('do not hide where their updates stood: a client can read on from there', async () => {
+      const { journal, refs } = await flooded(times(100, 'a'));
+      for (const { id, position } of [refs[0], refs[50], refs[99]] as EntryRef[]) {
+        expect(await journal.locate(id)).toEqual({ found: true, position });
+      }
     });
   });
 
@@ -542,6 +623,7 @@ export function testRetention(
       publisher: fc.constantFrom(undefined, 'ada', 'bob', 'eve'),
       transient: fc.constantFrom(undefined, undefined, true),
       topics: fc.uniqueArray(fc.constantFrom('a', 'b'), { minLength: 1 }),
+      private: fc.boolean(),
     });
     await fc.assert(
       fc.asyncProperty(fc.array(shapes, { maxLength: 60 }), async (script) => {
@@ -559,6 +641,9 @@ export function testRetention(
           expect(dataOf(await journal.newest(topic, 2))).toEqual(dataOf(ofTopic.slice(-2)));
         }
         for (const { position } of model.all) {
+          expect(await journal.trimmedTopics(position, ['a', 'b'])).toEqual(
+            model.trimmedTopics(position),
+          );
           const isMissed = (trimmed: readonly Entry[]): boolean =>
             trimmed.some((entry) => comparePositions(entry.position, position) > 0);
           expect(await journal.read({ ...NO_LIMIT, after: position })).toMatchObject({
@@ -578,6 +663,8 @@ class RetentionModel {
   readonly all: Entry[] = [];
   held: Entry[] = [];
   readonly trimmed: Entry[] = [];
+  /** Those that were the oldest when they were trimmed. */
+  readonly #front: Entry[] = [];
   readonly #limits: { maxUpdates: number; maxTransient: number };
 
   constructor(limits: { maxUpdates: number; maxTransient: number }) {
@@ -599,7 +686,22 @@ class RetentionModel {
     this.#trim(oldestOfHeavy ?? lasting[0]);
   }
 
+  /** Sorted by topic, public ones first, as the test's topics are looked for. */
+  trimmedTopics(after: string) {
+    const isMissed = ({ position }: Entry) => comparePositions(position, after) > 0;
+    if (this.#front.some(isMissed)) return undefined;
+    const missed = this.trimmed.filter((entry) => !entry.transient && isMissed(entry));
+    return ['a', 'b'].flatMap((topic) =>
+      [false, true]
+        .filter((isPrivate) =>
+          missed.some(({ topics, private: each }) => each === isPrivate && topics.includes(topic)),
+        )
+        .map((isPrivate) => ({ topic, private: isPrivate })),
+    );
+  }
+
   #trim(entry: Entry | undefined): void {
+    if (entry === this.held.find(({ transient }) => !transient)) this.#front.push(entry as Entry);
     this.held = this.held.filter((each) => each !== entry);
     if (entry) this.trimmed.push(entry);
   }
