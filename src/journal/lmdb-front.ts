@@ -24,8 +24,8 @@ export class Front {
   readonly #entries: Database<Buffer, Place>;
   readonly #isTaken: (key: Place) => boolean;
   #from: Place | undefined;
-  /** Whether one is at `#from`, unless that is taken. */
-  #isFound: boolean;
+  /** Whether one is at `#from`. */
+  #isHeld: boolean;
   #keys: Iterator<Place> | undefined;
   #next: Place | undefined;
 
@@ -36,7 +36,7 @@ export class Front {
   ) {
     this.#entries = entries;
     this.#from = from?.place;
-    this.#isFound = from?.isHeld ?? false;
+    this.#isHeld = from?.isHeld ?? false;
     this.#isTaken = isTaken;
   }
 
@@ -51,17 +51,26 @@ export class Front {
     return undefined;
   }
 
-  /** Whether an entry that is not transient and not taken is the oldest one. */
-  isOldest(place: Place): boolean {
-    if (this.#isFound && !this.#isTaken(this.#from as Place)) {
-      return comparePlaces(place, this.#from as Place) === 0;
+  /** An entry that is not transient is about to be taken. Returns whether it is the oldest one. */
+  take(place: Place): boolean {
+    const isOldest = this.#isOldest(place);
+    if (isOldest) {
+      this.#from = place;
+      this.#isHeld = false;
     }
+    return isOldest;
+  }
+
+  #isOldest(place: Place): boolean {
+    const from = this.#from;
+    if (from && this.#isHeld) return comparePlaces(place, from) === 0;
+    // Most often it is the next one, and nothing can stand between.
+    if (from && place[0] === from[0] && place[1] === from[1] + 1) return true;
     for (let key = this.#oldestKey(); key !== undefined; key = this.#skip()) {
-      // Most often it is, and need not be read.
-      const isIt = comparePlaces(place, key) === 0;
-      if (!isIt && toKeyed(key, this.#entries.get(key) as Buffer).entry?.transient) continue;
+      if (comparePlaces(place, key) === 0) return true;
+      if (toKeyed(key, this.#entries.get(key) as Buffer).entry?.transient) continue;
       this.#find(key);
-      return isIt;
+      return false;
     }
     return false;
   }
@@ -69,13 +78,12 @@ export class Front {
   /** Lets go of its cursor, and returns where it is when what was taken has gone. */
   close(): FrontPlace | undefined {
     this.#keys?.return?.();
-    const place = this.#from;
-    return place && { place, isHeld: this.#isFound && !this.#isTaken(place) };
+    return this.#from && { place: this.#from, isHeld: this.#isHeld };
   }
 
   #find(key: Place): void {
     this.#from = key;
-    this.#isFound = true;
+    this.#isHeld = true;
   }
 
   /** The first key that is not taken. */

@@ -168,6 +168,7 @@ export class Ledger {
     const addedBytes = minus(draft.lasting, this.#state.lasting).bytes;
     const most = added.length + Math.ceil(Math.max(addedBytes, 0) / MIN_UPDATE_BYTES) + step;
     let isBehind = false;
+    let front: FrontPlace | undefined;
     try {
       const { maxAgeMs } = this.#retention;
       if (maxAgeMs > 0) draft.trimOlder(clock.time - maxAgeMs, most);
@@ -178,8 +179,9 @@ export class Ledger {
         overWhich(draft.lasting, lastingLimits(this.#retention)) !== undefined ||
         overWhich(draft.transient, transientLimits(this.#retention)) !== undefined;
     } finally {
-      this.#front = draft.close();
+      front = draft.close();
     }
+    this.#front = front;
     const { taken, owners, runs } = draft;
     const hasEffect = added.length + taken.size > 0;
     return {
@@ -208,10 +210,7 @@ export class Ledger {
       }
     }
     this.#writtenTopics = this.#trimmedTopics.takeChanges();
-    for (const [slot, record] of this.#writtenTopics) {
-      if (record) ledger.put(['trimmed topic', slot], record);
-      else ledger.remove(['trimmed topic', slot]);
-    }
+    for (const [slot, record] of this.#writtenTopics) ledger.put(['trimmed topic', slot], record);
     for (const key of endedRuns) ledger.remove(key);
     for (const { owner, epoch, first, last } of runs)
       ledger.put(['run', owner, epoch, last], first);
@@ -408,8 +407,9 @@ class Draft {
 
   #take(taken: KeyedEntry): void {
     const { key, entry } = taken;
+    const isOldest = !entry?.transient && this.#front.take(key);
     if (entry && !entry.transient) {
-      if (this.#front.isOldest(key)) this.#trimmedTopics.addFront(entry.position);
+      if (isOldest) this.#trimmedTopics.addFront(entry.position);
       else this.#trimmedTopics.add(entry, entry.position);
     }
     this.taken.set(toPosition(key), taken);

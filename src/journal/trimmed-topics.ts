@@ -16,8 +16,11 @@ export type TrimmedRecord = readonly [
   privateThrough: Position | null,
 ];
 
-/** What is to be stored of them, each in a slot of its own; undefined where a slot has become free. */
-export type TrimmedChanges = ReadonlyMap<number, TrimmedRecord | undefined>;
+/**
+ * What is to be stored of them, each in a slot of its own. A slot that has become free keeps what it had until it is
+ * used again, which costs less than to empty it.
+ */
+export type TrimmedChanges = ReadonlyMap<number, TrimmedRecord>;
 
 /**
  * What was trimmed: of all topics up to one position, and after that of the topics that are known here. Trimming from
@@ -30,14 +33,15 @@ export class TrimmedTopics {
   readonly #byTopic = new Map<string, { readonly slot: number; readonly record: TrimmedRecord }>();
   #length = 0;
   #freeSlots: number[] = [];
-  #changes = new Map<number, TrimmedRecord | undefined>();
+  #changes = new Map<number, TrimmedRecord>();
 
   /** @param stored - by their slots. */
   constructor(through?: Position, stored: Iterable<readonly [number, TrimmedRecord]> = []) {
     this.#through = through;
-    const oldestFirst = [...stored].sort(([, a], [, b]) =>
-      comparePositions(newestOf(a), newestOf(b)),
-    );
+    const isKnownApart = (record: TrimmedRecord): boolean =>
+      through === undefined || comparePositions(newestOf(record), through) > 0;
+    const inUse = [...stored].filter(([, record]) => isKnownApart(record));
+    const oldestFirst = inUse.sort(([, a], [, b]) => comparePositions(newestOf(a), newestOf(b)));
     for (const [slot, record] of oldestFirst) this.#set(slot, record);
     const used = new Set(oldestFirst.map(([slot]) => slot));
     for (let slot = Math.max(-1, ...used); slot >= 0; slot--) {
@@ -113,7 +117,6 @@ export class TrimmedTopics {
       if (isEnough) return;
       this.#forget(record);
       this.#freeSlots.push(slot);
-      this.#changes.set(slot, undefined);
       this.addFront(newestOf(record));
       count++;
     }
