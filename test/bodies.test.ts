@@ -540,6 +540,18 @@ describe('publishers', () => {
     }
   });
 
+  test('are told how many topics a body may have, whichever of its updates have them', async () => {
+    const line = (n: number) =>
+      JSON.stringify({ topic: Array.from({ length: 100 }, (_, topic) => `${n}/${topic}`) });
+    const body = (updates: number) => Array.from({ length: updates }, (_, n) => line(n)).join('\n');
+    expect((await post(body(200), 'application/x-ndjson')).status).toBe(200);
+    const { status, text } = await post(`${body(200)}\n{"topic":"a"}`, 'application/x-ndjson');
+    expect(status).toBe(413);
+    expect(JSON.parse(text).detail).toBe(
+      'The updates of the body have more than the 20000 topics allowed together.',
+    );
+  });
+
   test('that send many large bodies at once keep nobody waiting', async () => {
     const other = await tokenFor({ publish: ['a'] });
     const lines = '{"topic":"x","data":""}\n'.repeat(9_000);

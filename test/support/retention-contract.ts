@@ -300,6 +300,14 @@ export function testRetention(
       }
     });
 
+    test('are all that there are beyond a mebibyte of them, too', async () => {
+      const names = Array.from({ length: 2_000 }, (_, n) => `${n}`.padEnd(1024, 'x'));
+      const { journal, bob, refs } = await flooded(names);
+      expect(await journal.trimmedTopics(bob.position, ['b'])).toBeUndefined();
+      const late = await journal.trimmedTopics(refs[1_500]?.position as string);
+      expect(late).toHaveLength(2_000 - 15 - 1_501);
+    });
+
     test('do not hide where their updates stood: a client can read on from there', async () => {
       const { journal, refs } = await flooded(times(100, 'a'));
       for (const { id, position } of [refs[0], refs[50], refs[99]] as EntryRef[]) {
