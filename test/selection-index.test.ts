@@ -121,6 +121,44 @@ describe('the members of an index that an update is for', () => {
   });
 });
 
+describe('members that come and go while a search goes on', () => {
+  const OVER = { isOver: true };
+  const update = { topics: ['a', 'b/1'], private: false };
+
+  /** An index whose first slice ends among so many members. */
+  function indexOfMany() {
+    const index = new SelectionIndex<Selective>();
+    const members = Array.from({ length: 20_000 }, (_, n) => ({
+      selection: select(['a', `other/${n}`]),
+    }));
+    for (const each of members) index.add(each);
+    expect(index.matching(update, OVER)).toBeUndefined();
+    return { index, members };
+  }
+
+  function finish(index: SelectionIndex<Selective>): Set<Selective> {
+    let found: Iterable<Selective> | undefined;
+    while (found === undefined) found = index.matching(update, OVER);
+    return new Set(found);
+  }
+
+  test('are found if they are there at its end, by any kind of selector, and not if they have left', () => {
+    const { index, members } = indexOfMany();
+    const [first, second] = members as [Selective, Selective];
+    const last = members.at(-1) as Selective;
+    for (const gone of [first, second, last]) index.delete(gone);
+    index.add(second);
+    const arrived = [['*'], ['a'], ['b/{x}'], ['c', 'd/{x}']].map((texts) => ({
+      selection: select(texts),
+    }));
+    for (const each of arrived) index.add(each);
+    const found = finish(index);
+    expect(found.size).toBe(members.length - 2 + 3);
+    expect([first, last, ...arrived.slice(3)].filter((each) => found.has(each))).toEqual([]);
+    expect([second, ...arrived.slice(0, 3)].filter((each) => found.has(each))).toHaveLength(4);
+  });
+});
+
 describe('templates of strangers', () => {
   /** Counts how often selectors are tried on topics. */
   function counting(matches: (topic: string) => boolean = () => false) {
@@ -193,6 +231,64 @@ describe('templates of strangers', () => {
     }
     expect(counter.tests).toBe(2_000);
     expect(calls).toBeGreaterThan(50);
+  });
+
+  test('are not tried once all who ask for them are found, whatever else the update is for', () => {
+    const { counter, member } = counting(() => true);
+    const index = new SelectionIndex<Selective>();
+    const members = Array.from({ length: 100 }, (_, n) =>
+      member(Array.from({ length: 20 }, (_, k) => `{+v${n}_${k}}`)),
+    );
+    for (const each of members) index.add(each);
+    const topics = Array.from({ length: 100 }, (_, n) => `multi/${n}`);
+    expect(new Set(index.matching({ topics, private: false }))).toEqual(new Set(members));
+    expect(counter.tests).toBe(100);
+  });
+
+  test('that were not tried for one update are tried for the next that needs them', () => {
+    const index = new SelectionIndex<Selective>();
+    const member = { selection: select(['a/{x}', 'b/{x}', 'c/{x}']) };
+    index.add(member);
+    for (let round = 0; round < 2; round++) {
+      for (const topics of [['a/1', 'b/1', 'c/1'], ['b/1'], ['c/1', 'd'], ['b/1', 'a/1']]) {
+        expect([...index.matching({ topics, private: false })]).toEqual([member]);
+      }
+      expect([...index.matching({ topics: ['d'], private: false })]).toEqual([]);
+    }
+  });
+
+  test('are tried on each topic of an update once, though it takes many slices', () => {
+    const { counter, member } = counting();
+    const index = new SelectionIndex<Selective>();
+    for (let n = 0; n < 1_000; n++) index.add(member([`{+v${n}}`]));
+    const update = { topics: Array.from({ length: 100 }, (_, n) => `t/${n}`), private: false };
+    let calls = 1;
+    for (; index.matching(update, OVER) === undefined; calls++) {
+      expect(counter.tests).toBeLessThanOrEqual(calls * 200);
+    }
+    expect(counter.tests).toBe(100_000);
+    expect(calls).toBeGreaterThan(500);
+    // Each is known now: there is nothing left to try.
+    expect([...index.matching({ ...update })]).toEqual([]);
+    expect(counter.tests).toBe(100_000);
+  });
+
+  test('that match everything do not make one step of the work long', () => {
+    const { member } = counting(() => true);
+    const index = new SelectionIndex<Selective>();
+    for (let n = 0; n < 20_000; n++) index.add(member([`{+v${n}}`, `exact/${n % 2}`]));
+    const topics = Array.from({ length: 100 }, (_, n) => `exact/${n}`);
+    const update = { topics, private: false };
+    let longest = 0;
+    let found: Iterable<Selective> | undefined;
+    while (found === undefined) {
+      const begun = performance.now();
+      found = index.matching(update, OVER);
+      longest = Math.max(longest, performance.now() - begun);
+    }
+    expect(found).toHaveProperty('size', 20_000);
+    // Some 0.2 ms are usual. In one go it takes more than a second.
+    expect(longest).toBeLessThan(100);
   });
 
   test('that match every topic take bounded memory, however many topics there are', () => {

@@ -2,7 +2,6 @@ import { LRUCache } from 'lru-cache';
 import { ownCopy } from './own-copy.js';
 import { PrefixIndex } from './prefix-index.js';
 import type { Selector } from './selector.js';
-import { type Meter, stepsOf } from './slice.js';
 
 /** The members that have a template among their selectors. */
 export interface TemplateMembers<Member> {
@@ -19,10 +18,12 @@ export interface TopicRecord<Member> {
   matching: TemplateMembers<Member>[];
   /** Those that came up to this sequence number are known to match or not, or are among the untested. */
   through: number;
-  /** The next ones to try, the first of them last. */
+  /** The next ones to try, the first of them last. Some are put off from one update to the next. */
   untested: TemplateMembers<Member>[];
-  /** How many matches it has been remembered with; undefined if it has not been. */
+  /** How many templates it has been remembered with; undefined if it has not been. */
   remembered: number | undefined;
+  /** Whether a search works with it. One that stopped may be anywhere in its lists. */
+  isBorrowed: boolean;
 }
 
 /** What is known of topics is remembered for this many of them … */
@@ -32,7 +33,7 @@ const MAX_BYTES = 32 * 1024 * 1024;
 const BYTES_PER_TOPIC = 300;
 const BYTES_PER_CHARACTER = 2;
 /** With what is left of a template that has gone. */
-const BYTES_PER_MATCH = 64;
+const BYTES_PER_TEMPLATE = 64;
 
 /**
  * Finds the templates that match a topic. Only those that start as it does are tried, each once: what is known
@@ -46,8 +47,10 @@ export class TemplateSet<Member> {
   readonly #records = new LRUCache<string, TopicRecord<Member>>({
     max: MAX_TOPICS,
     maxSize: MAX_BYTES,
-    sizeCalculation: ({ topic, matching }) =>
-      BYTES_PER_TOPIC + BYTES_PER_CHARACTER * topic.length + BYTES_PER_MATCH * matching.length,
+    sizeCalculation: (record) =>
+      BYTES_PER_TOPIC +
+      BYTES_PER_CHARACTER * record.topic.length +
+      BYTES_PER_TEMPLATE * templatesIn(record),
   });
 
   get size(): number {
@@ -76,51 +79,48 @@ export class TemplateSet<Member> {
     template.members = undefined;
   }
 
-  /** What is known of a topic; see {@link complete}. */
-  recordOf(topic: string): TopicRecord<Member> {
-    return (
-      this.#records.get(topic) ?? {
+  /**
+   * What is known of a topic. The templates that may match it are in one of the two lists. Who has borrowed it takes
+   * from the untested what it tries, adds what matches, and leaves the rest untested.
+   */
+  borrow(topic: string): TopicRecord<Member> {
+    let record = this.#records.get(topic);
+    if (record === undefined || record.isBorrowed) {
+      record = {
         topic: ownCopy(topic),
         matching: [],
         through: 0,
         untested: [],
         remembered: undefined,
-      }
-    );
-  }
-
-  /**
-   * Tries the templates that a record does not yet know. Returns false when the meter's slice is over before
-   * all are known: then the next call goes on from there.
-   */
-  complete(record: TopicRecord<Member>, meter: Meter): boolean {
-    const { topic } = record;
-    while (record.through < this.#newest || record.untested.length > 0) {
-      if (record.untested.length === 0) {
-        record.untested = this.#byPrefix.candidates(topic, record.through).reverse();
-        record.through = this.#newest;
-      }
-      for (let next = record.untested.pop(); next !== undefined; next = record.untested.pop()) {
-        if (next.selector === undefined) continue;
-        if (next.selector.matches(topic)) record.matching.push(next);
-        if (meter.spend(stepsOf(next.selector.cost, topic))) return false;
-      }
+        isBorrowed: false,
+      };
     }
+    record.isBorrowed = true;
     if (record.matching.some(hasLeft)) {
       record.matching = record.matching.filter((template) => !hasLeft(template));
     }
-    this.#remember(record);
-    return true;
+    if (record.through < this.#newest) {
+      const newer = this.#byPrefix.candidates(topic, record.through).reverse();
+      record.untested = newer.concat(record.untested);
+      record.through = this.#newest;
+    }
+    return record;
   }
 
-  /** The size of a record is taken when it is set: one that has changed is set anew. */
-  #remember(record: TopicRecord<Member>): void {
-    const { topic, matching } = record;
-    if (record.remembered === matching.length) return;
-    record.remembered = matching.length;
-    this.#records.delete(topic);
-    this.#records.set(topic, record);
+  /** Remembers what is known of a topic now. */
+  giveBack(record: TopicRecord<Member>): void {
+    record.isBorrowed = false;
+    // The size of a record is taken when it is set: one that has changed is set anew.
+    const templates = templatesIn(record);
+    if (record.remembered === templates) return;
+    record.remembered = templates;
+    this.#records.delete(record.topic);
+    this.#records.set(record.topic, record);
   }
+}
+
+function templatesIn({ matching, untested }: TopicRecord<unknown>): number {
+  return matching.length + untested.length;
 }
 
 function hasLeft({ members }: TemplateMembers<unknown>): boolean {
