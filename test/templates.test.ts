@@ -127,7 +127,7 @@ describe('what templates cost', () => {
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({
       detail: expect.stringMatching(
-        /^topic: to match the templates costs \d+, more than the 2000 allowed/,
+        /^topic: to match the templates costs \d+, more than the 1500 allowed/,
       ),
     });
     const plain = Array.from({ length: 100 }, (_, n) => `https://example.com/${n}/books/{id}`);
@@ -136,38 +136,53 @@ describe('what templates cost', () => {
     client.abort();
   });
 
-  test('is limited for all together by MAX_TEMPLATE_COST, each different template once', async () => {
-    const template = 'https://example.com/books/{id}';
-    const { cost } = compileSelector(template);
-    const service = await start({ MAX_TEMPLATE_COST: String(2 * cost) });
+  /** Templates that start alike, each of which costs 14. */
+  const alike = (count: number, first = 0) =>
+    Array.from({ length: count }, (_, n) => `https://example.com/{id}/${first + n}`);
+
+  test('is limited by MAX_TEMPLATE_COST for many that start alike, each different template once', async () => {
+    const { cost } = compileSelector(alike(1)[0] as string);
+    expect(cost).toBe(14);
+    // 35 are free, and ten more are allowed.
+    const service = await start({ MAX_TEMPLATE_COST: String(10 * cost) });
+    const url = (topics: readonly string[]) => urlOf(service, topics);
     const clients = await Promise.all(
-      [template, template, 'https://example.com/authors/{id}'].map((topic) =>
-        connect(urlOf(service, [topic])),
-      ),
+      [alike(45), alike(45), alike(20, 10)].map((topics) => connect(url(topics))),
     );
     expect(clients.map(({ response }) => response.statusCode)).toEqual([200, 200, 200]);
-    const refused = await fetch(urlOf(service, ['https://example.com/others/{id}']));
+    const refused = await fetch(url(alike(1, 45)));
     expect(refused.status).toBe(503);
     expect(refused.headers.get('Retry-After')).toBe('10');
     expect(await refused.json()).toMatchObject({
       detail: expect.stringContaining('MAX_TEMPLATE_COST'),
     });
-    const withToken = await connect(urlOf(service, ['https://example.com/others/{id}']), {
+    const withToken = await connect(url(alike(1, 45)), {
       Authorization: `Bearer ${await tokenFor()}`,
     });
     expect(withToken.response.statusCode).toBe(200);
-    withToken.abort();
-    for (const topic of [template, 'no template', '*']) {
-      const served = await connect(urlOf(service, [topic]));
+    // Those in use are served even if clients with a token have gone beyond the limit; and those that start otherwise.
+    for (const topic of [...alike(1), 'no template', '*', 'https://example.com/books/{id}']) {
+      const served = await connect(url([topic]));
       expect(served.response.statusCode).toBe(200);
       served.abort();
     }
+    withToken.abort();
     for (const client of clients) client.abort();
     for (;;) {
-      const again = await connect(urlOf(service, ['https://example.com/others/{id}']));
+      const again = await connect(url(alike(1, 45)));
       const { statusCode } = again.response;
       again.abort();
       if (statusCode === 200) break;
     }
+  });
+
+  test('is limited for all together to 20 times that, however they start', async () => {
+    const service = await start({ MAX_TEMPLATE_COST: '70' });
+    const apart = (count: number, first = 0) =>
+      Array.from({ length: count }, (_, n) => `https://example.com/${first + n}/{id}`);
+    const client = await connect(urlOf(service, apart(100)));
+    expect(client.response.statusCode).toBe(200);
+    expect((await fetch(urlOf(service, apart(1, 100)))).status).toBe(503);
+    client.abort();
   });
 });

@@ -64,12 +64,12 @@ export function limitTemplates(
       grants === undefined &&
       hasTemplates &&
       maxCost > 0 &&
-      hub.templateCostWith(selection) > maxCost
+      !hub.allowsTemplates(selection, maxCost)
     ) {
       throw new LimitError(
         503,
         'MAX_TEMPLATE_COST',
-        `The templates of all clients cost as much as they may (MAX_TEMPLATE_COST: ${maxCost}). Topics without a template are served, and clients with a token.`,
+        `The templates of all clients cost as much as they may (MAX_TEMPLATE_COST: ${maxCost}). Topics without a template are served, templates that are in use, and clients with a token.`,
         RETRY_SECONDS,
       );
     }

@@ -14,8 +14,8 @@ import { type Authorizer, refuseMissing } from './auth.js';
 export const MAX_SELECTORS = 100;
 /** Of all templates together: what it costs to match a topic goes with them. */
 const MAX_VARIABLES = 100;
-/** In units of `Selector.cost`: 140 templates like `https://example.com/books/{id}`, or a few very costly ones. */
-const MAX_COST = 2_000;
+/** In units of `Selector.cost`: 100 templates like `https://example.com/books/{id}`, or a few very costly ones. */
+const MAX_COST = 1_500;
 
 /** How long a client whose token has ended may take for its last bytes. */
 const EXPIRY_GRACE_MS = 1_000;

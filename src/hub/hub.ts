@@ -8,7 +8,6 @@ import {
 import type { EventStream } from '../sse/event-stream.js';
 import type { TimeSlice } from '../time-slice.js';
 import type { Addressed, Selection } from '../topics/selection.js';
-import type { Selector } from '../topics/selector.js';
 import { CatchUps } from './catch-ups.js';
 import { Delivery } from './delivery.js';
 import { EntryFrames } from './entry-frames.js';
@@ -184,9 +183,9 @@ export class Hub {
     else subscription.startAtHead(gap);
   }
 
-  /** What the templates of all subscriptions would cost with those of this selection, see {@link Selector.cost}. */
-  templateCostWith(selection: Selection): number {
-    return this.#templates.total + this.#templates.of(selection);
+  /** Whether the templates of a selection, with those of all subscriptions, cost no more than this. */
+  allowsTemplates(selection: Selection, maxCost: number): boolean {
+    return this.#templates.allows(selection, maxCost);
   }
 
   /**

@@ -14,7 +14,7 @@ export class PrefixIndex<Item extends Sequenced> {
 
   /** @param prefixes a topic starts with one of these. */
   add(prefixes: readonly string[], item: Item): void {
-    for (const prefix of keysOf(prefixes)) {
+    for (const prefix of startsOf(prefixes)) {
       let sameLength = this.#byLength.get(prefix.length);
       if (sameLength === undefined) {
         sameLength = new Map();
@@ -27,7 +27,7 @@ export class PrefixIndex<Item extends Sequenced> {
   }
 
   delete(prefixes: readonly string[], item: Item): void {
-    for (const prefix of keysOf(prefixes)) {
+    for (const prefix of startsOf(prefixes)) {
       const sameLength = this.#byLength.get(prefix.length);
       const items = sameLength?.get(prefix);
       if (sameLength === undefined || items === undefined) continue;
@@ -53,8 +53,8 @@ export class PrefixIndex<Item extends Sequenced> {
   }
 }
 
-/** Two prefixes may be one when they are cut. */
-function keysOf(prefixes: readonly string[]): Iterable<string> {
+/** What is looked up: prefixes, cut. Two of them may be one then. */
+export function startsOf(prefixes: readonly string[]): Iterable<string> {
   return new Set(prefixes.map((prefix) => prefix.slice(0, MAX_PREFIX_LENGTH)));
 }
 
