@@ -273,6 +273,18 @@ describe('templates of strangers', () => {
     expect(counter.tests).toBe(100_000);
   });
 
+  test('that come while a search goes on are tried once, however many ask for them', () => {
+    const { counter, member } = counting();
+    const index = new SelectionIndex<Selective>();
+    for (let n = 0; n < 1_000; n++) index.add(member([`{+v${n}}`]));
+    const update = { topics: Array.from({ length: 100 }, (_, n) => `t/${n}`), private: false };
+    expect(index.matching(update, OVER)).toBeUndefined();
+    for (let n = 0; n < 1_000; n++) index.add(member(['{+new}', '{+newer}', `exact ${n}`]));
+    while (index.matching(update, OVER) === undefined);
+    // A text that is no template counts, too. The two templates are tried on the topics that were still to come as well.
+    expect(counter.tests).toBeLessThanOrEqual((1_000 + 2 * 2 + 1_000) * 100);
+  });
+
   test('that match everything do not make one step of the work long', () => {
     const { member } = counting(() => true);
     const index = new SelectionIndex<Selective>();

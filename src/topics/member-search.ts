@@ -1,4 +1,5 @@
 import type { Addressed, Selection } from './selection.js';
+import type { Selector } from './selector.js';
 import { Meter, type Slice, stepsOf } from './slice.js';
 import type { TemplateMembers, TemplateSet } from './template-set.js';
 
@@ -31,8 +32,10 @@ export class MemberSearch<Member extends Selective> {
   readonly #found = new Set<Member>();
   /** Templates with more than a few members, all of which were found. */
   readonly #taken = new Set<TemplateMembers<Member>>();
-  /** Those who have come since the search began. They are asked one by one. */
+  /** Those who have come since the search began. They are asked one by one … */
   readonly #arrived = new Set<Member>();
+  /** … but for each selector once: whether it matches one of the topics. */
+  readonly #answers = new Map<string, boolean>();
   readonly #work: Iterator<undefined>;
   #meter = new Meter(undefined);
 
@@ -59,13 +62,16 @@ export class MemberSearch<Member extends Selective> {
 
   /** Stops, with nothing, wherever the slice is over. */
   *#search(): Generator<undefined, void> {
-    const { any, exact, templates } = this.#members;
+    const { any, exact, templates, withTemplates } = this.#members;
     const { topics } = this.#update;
     yield* this.#take(any);
     for (const topic of topics) yield* this.#take(exact.get(topic));
     if (templates.size > 0) {
       for (const [index, topic] of topics.entries()) {
-        if (index > 0 && this.#hasAllWithTemplates()) break;
+        if (index > 0) {
+          if (this.#hasAllWithTemplates()) break;
+          if (this.#meter.spend(withTemplates.size)) yield;
+        }
         yield* this.#match(topic);
       }
     }
@@ -147,10 +153,19 @@ export class MemberSearch<Member extends Selective> {
 
   *#asksFor({ selection }: Member): Generator<undefined, boolean> {
     for (const selector of selection.selectors) {
-      for (const topic of this.#update.topics) {
-        if (selector.matches(topic)) return true;
-        if (this.#meter.spend(stepsOf(selector.cost, topic))) yield;
-      }
+      const known = this.#answers.get(selector.text);
+      const isMatch = known ?? (yield* this.#isMatched(selector));
+      if (known === undefined) this.#answers.set(selector.text, isMatch);
+      if (isMatch) return true;
+    }
+    return false;
+  }
+
+  *#isMatched({ cost, matches }: Selector): Generator<undefined, boolean> {
+    for (const topic of this.#update.topics) {
+      const isMatch = matches(topic);
+      if (this.#meter.spend(stepsOf(cost, topic))) yield;
+      if (isMatch) return true;
     }
     return false;
   }
