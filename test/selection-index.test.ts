@@ -2,8 +2,9 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import type { Selective } from '../src/topics/members.js';
 import { Selection, select } from '../src/topics/selection.js';
-import { SelectionIndex, type Selective } from '../src/topics/selection-index.js';
+import { SelectionIndex } from '../src/topics/selection-index.js';
 import { compileSelector, type Selector } from '../src/topics/selector.js';
 
 /** Selectors of every kind that overlap much: equal, alike at the start, with text beyond ASCII, or all. */
@@ -271,6 +272,19 @@ describe('templates of strangers', () => {
     // Each is known now: there is nothing left to try.
     expect([...index.matching({ ...update })]).toEqual([]);
     expect(counter.tests).toBe(100_000);
+  });
+
+  test('are not tried for private updates, unless their client may see some', () => {
+    const { counter, member } = counting();
+    const index = new SelectionIndex<Selective>();
+    for (let n = 0; n < 100; n++) index.add(member([`{a}${n}`]));
+    const granted = { selection: select(['{x}'], ['secret']) };
+    index.add(granted);
+    const secret = { topics: ['secret'], private: true };
+    expect([...index.matching(secret)]).toEqual([granted]);
+    expect(counter.tests).toBe(0);
+    index.matching({ topics: ['secret'], private: false });
+    expect(counter.tests).toBe(100);
   });
 
   test('that come while a search goes on are tried once, however many ask for them', () => {

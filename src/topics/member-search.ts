@@ -1,21 +1,8 @@
-import type { Addressed, Selection } from './selection.js';
+import type { Members, Selective } from './members.js';
+import type { Addressed } from './selection.js';
 import type { Selector } from './selector.js';
 import { Meter, type Slice, stepsOf } from './slice.js';
-import type { TemplateMembers, TemplateSet } from './template-set.js';
-
-/** Whoever shares one selection, such as a group of live subscriptions. */
-export interface Selective {
-  readonly selection: Selection;
-}
-
-/** All members of an index, and how those of a topic are found. */
-export interface Members<Member> {
-  readonly any: ReadonlySet<Member>;
-  readonly exact: ReadonlyMap<string, ReadonlySet<Member>>;
-  readonly templates: TemplateSet<Member>;
-  /** Those that have a template. */
-  readonly withTemplates: ReadonlySet<Member>;
-}
+import type { TemplateMembers } from './template-set.js';
 
 /** To take a member takes about as long as some steps of matching. */
 const STEPS_PER_MEMBER = 6;
@@ -39,6 +26,7 @@ export class MemberSearch<Member extends Selective> {
   readonly #work: Iterator<undefined>;
   #meter = new Meter(undefined);
 
+  /** @param members who may be found; of a private update those with grants. */
   constructor(members: Members<Member>, update: Addressed) {
     this.#members = members;
     this.#update = update;
@@ -52,6 +40,7 @@ export class MemberSearch<Member extends Selective> {
   }
 
   arrive(member: Member): void {
+    if (this.#update.private && !member.selection.hasGrants) return;
     this.#arrived.add(member);
   }
 

@@ -1,54 +1,28 @@
-import { MemberSearch, type Selective } from './member-search.js';
+import { MemberSearch } from './member-search.js';
+import { Members, type Selective } from './members.js';
 import type { Addressed } from './selection.js';
 import type { Slice } from './slice.js';
-import { TemplateSet } from './template-set.js';
 
-export type { Selective } from './member-search.js';
-
-/** So many members are taken in one go. */
+/** Fewer members than these are taken in one go. */
 const FEW_MEMBERS = 1_000;
 
 /** Finds whose selection admits an update. The work follows the matches, not the members. */
 export class SelectionIndex<Member extends Selective> {
-  readonly #any = new Set<Member>();
-  readonly #exact = new Map<string, Set<Member>>();
-  readonly #templates = new TemplateSet<Member>();
-  readonly #withTemplates = new Set<Member>();
-  readonly #members = {
-    any: this.#any,
-    exact: this.#exact,
-    templates: this.#templates,
-    withTemplates: this.#withTemplates,
-  };
+  readonly #all = new Members<Member>();
+  /** Those that may see some private update: the templates of the others are not tried for one. */
+  readonly #withGrants = new Members<Member>();
   /** Those that have not found all members in one slice. */
   readonly #searches = new Map<Addressed, MemberSearch<Member>>();
 
   add(member: Member): void {
-    for (const selector of member.selection.selectors) {
-      if (selector.kind === 'any') this.#any.add(member);
-      else if (selector.kind === 'template') {
-        this.#templates.add(selector, member);
-        this.#withTemplates.add(member);
-      } else {
-        const members = this.#exact.get(selector.text);
-        if (members === undefined) this.#exact.set(selector.text, new Set([member]));
-        else members.add(member);
-      }
-    }
+    this.#all.add(member);
+    if (member.selection.hasGrants) this.#withGrants.add(member);
     for (const search of this.#searches.values()) search.arrive(member);
   }
 
   delete(member: Member): void {
-    for (const selector of member.selection.selectors) {
-      if (selector.kind === 'any') this.#any.delete(member);
-      else if (selector.kind === 'template') this.#templates.delete(selector, member);
-      else {
-        const members = this.#exact.get(selector.text);
-        members?.delete(member);
-        if (members?.size === 0) this.#exact.delete(selector.text);
-      }
-    }
-    this.#withTemplates.delete(member);
+    this.#all.delete(member);
+    if (member.selection.hasGrants) this.#withGrants.delete(member);
     for (const search of this.#searches.values()) search.leave(member);
   }
 
@@ -63,26 +37,36 @@ export class SelectionIndex<Member extends Selective> {
   matching(update: Addressed): Iterable<Member>;
   matching(update: Addressed, slice: Slice): Iterable<Member> | undefined;
   matching(update: Addressed, slice?: Slice): Iterable<Member> | undefined {
-    if (this.#templates.size === 0 && !update.private && this.#any.size < FEW_MEMBERS) {
-      return this.#known(update);
-    }
-    const search = this.#searches.get(update) ?? new MemberSearch(this.#members, update);
+    if (this.#isQuick(update)) return this.#known(update);
+    const search = this.#searches.get(update) ?? this.#searchFor(update);
     const found = search.goOn(slice);
     if (found === undefined) this.#searches.set(update, search);
     else this.#searches.delete(update);
     return found;
   }
 
+  /** Whether who an update is for is known without matching, and no more than a few. */
+  #isQuick({ topics, private: isPrivate }: Addressed): boolean {
+    const { templates, any, exact } = this.#all;
+    if (isPrivate || templates.size > 0) return false;
+    return (
+      topics.reduce((sum, topic) => sum + (exact.get(topic)?.size ?? 0), any.size) < FEW_MEMBERS
+    );
+  }
+
   /** Who asked for a public update without a template: no work that could take long, and no search that is kept. */
   #known({ topics }: Addressed): Iterable<Member> {
+    const { any, exact } = this.#all;
     const [topic] = topics;
-    if (topics.length === 1 && this.#any.size === 0) {
-      return [...(this.#exact.get(topic as string) ?? [])];
-    }
-    const found = new Set(this.#any);
+    if (topics.length === 1 && any.size === 0) return [...(exact.get(topic as string) ?? [])];
+    const found = new Set(any);
     for (const each of topics) {
-      for (const member of this.#exact.get(each) ?? []) found.add(member);
+      for (const member of exact.get(each) ?? []) found.add(member);
     }
     return found;
+  }
+
+  #searchFor(update: Addressed): MemberSearch<Member> {
+    return new MemberSearch(update.private ? this.#withGrants : this.#all, update);
   }
 }
