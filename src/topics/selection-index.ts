@@ -37,8 +37,9 @@ export class SelectionIndex<Member extends Selective> {
   matching(update: Addressed): Iterable<Member>;
   matching(update: Addressed, slice: Slice): Iterable<Member> | undefined;
   matching(update: Addressed, slice?: Slice): Iterable<Member> | undefined {
-    if (this.#isQuick(update)) return this.#known(update);
-    const search = this.#searches.get(update) ?? this.#searchFor(update);
+    const begun = this.#searches.get(update);
+    if (begun === undefined && this.#isQuick(update)) return this.#known(update);
+    const search = begun ?? this.#searchFor(update);
     const found = search.goOn(slice);
     if (found === undefined) this.#searches.set(update, search);
     else this.#searches.delete(update);
