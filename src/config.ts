@@ -72,7 +72,7 @@ const schema = z.object({
   MAX_CONNECTIONS_PER_ADDRESS: wholeNumber(0, 10_000_000).default(100),
   MAX_CONNECTIONS_PER_SUBJECT: wholeNumber(0, 10_000_000).default(1_000),
   /** What URI templates that start like many others may cost together; 0 sets no limit. See hub/template-costs.ts. */
-  MAX_TEMPLATE_COST: wholeNumber(0, 2 ** 40).default(400_000),
+  MAX_TEMPLATE_COST: wholeNumber(0, 2 ** 40).default(150_000),
   /** `off` lifts all rates. */
   RATE_LIMITS: oneOf('on', 'off')
     .default('on')

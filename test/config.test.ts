@@ -18,7 +18,7 @@ describe('the settings', () => {
       NODE_ENV: 'development',
       SLOW_CLIENTS: 'catch-up',
       SLOW_CLIENT_MAX_AGE: 600_000,
-      MAX_TEMPLATE_COST: 400_000,
+      MAX_TEMPLATE_COST: 150_000,
       MAX_QUEUED_BYTES: 256 * 1024 ** 2,
       SUBSCRIPTIONS: false,
       TRUST_PROXY: false,

@@ -176,8 +176,8 @@ describe('what templates cost', () => {
     }
   });
 
-  test('is limited for all together to 20 times that, however they start', async () => {
-    const service = await start({ MAX_TEMPLATE_COST: '70' });
+  test('is limited for all together to 10 times that, however they start', async () => {
+    const service = await start({ MAX_TEMPLATE_COST: '140' });
     const apart = (count: number, first = 0) =>
       Array.from({ length: count }, (_, n) => `https://example.com/${first + n}/{id}`);
     const client = await connect(urlOf(service, apart(100)));

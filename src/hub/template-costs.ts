@@ -5,7 +5,7 @@ import type { Selector } from '../topics/selector.js';
 /** What templates with the same start may cost before they count as many, in units of {@link Selector.cost}. */
 const FREE_PER_START = 500;
 /** All templates take memory, and so they have a limit too: so many times that of those that count as many. */
-const TIMES_FOR_ALL = 4;
+const TIMES_FOR_ALL = 10;
 
 /**
  * What the templates of all subscriptions cost together. A template counts once, however many have asked for it: it is

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
-import { type Chunk, inChunks } from './chunks.js';
+import { CHUNK_BYTES, type Chunk, inChunks } from './chunks.js';
 import type { EventStream } from './event-stream.js';
-import { flushAfterTurn } from './flush-queue.js';
+import { type Flushable, flushAfterTurn } from './flush-queue.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 
 /** What the owner of an audience is told. Whatever a callback throws is an uncaught exception. */
@@ -53,7 +53,9 @@ export class Audience {
   readonly #options: AudienceOptions;
   /** The frames of this turn. Held once for all members, and no longer than until they are written. */
   #pending: Buffer[] = [];
+  #pendingBytes = 0;
   #flushing: Flush | undefined;
+  readonly #flushable: Flushable;
   /** One listener for all members: two closures for each are memory that ten thousand idle clients feel. */
   readonly #onClose: (this: EventStream) => void;
   readonly #onDrain: (this: EventStream) => void;
@@ -61,6 +63,12 @@ export class Audience {
   constructor(options: AudienceOptions = {}) {
     this.#options = options;
     const audience = this;
+    this.#flushable = {
+      get isLarge() {
+        return audience.#pendingBytes > CHUNK_BYTES;
+      },
+      flush: (deadline) => audience.#flush(deadline),
+    };
     this.#onClose = function leave() {
       audience.delete(this);
     };
@@ -115,6 +123,7 @@ export class Audience {
   /** Ends every member's stream, after all that was sent to it in this turn, by other audiences too. */
   end(): void {
     flushAfterTurn({
+      isLarge: true, // After all others.
       flush: () => {
         for (const stream of this.#members.keys()) stream.end();
         return true;
@@ -128,9 +137,10 @@ export class Audience {
     if (!Buffer.isBuffer(bytes)) throw new TypeError('Frames are a string or a Buffer.');
     if (this.#members.size === 0) return;
     if (this.#pending.length === 0) {
-      flushAfterTurn({ flush: (deadline) => this.#flush(deadline) });
+      flushAfterTurn(this.#flushable);
     }
     this.#pending.push(bytes);
+    this.#pendingBytes += bytes.length;
   }
 
   #flush(deadline: number): boolean {
@@ -157,6 +167,7 @@ export class Audience {
     const frames = this.#pending;
     const joined = this.#joined;
     this.#pending = [];
+    this.#pendingBytes = 0;
     this.#joined = new Map();
     const members = this.#members.values();
     this.#flushing = { frames, joined, members, chunks: inChunks(frames) };

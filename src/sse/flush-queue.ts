@@ -1,48 +1,73 @@
 import { performance } from 'node:perf_hooks';
+
 /** Something that writes what it has queued. */
 export interface Flushable {
+  /** Whether it has much for each of its members, so that each write takes long. */
+  readonly isLarge: boolean;
   /** Writes until it is done or the deadline has passed (of `performance.now()`). Returns whether it is done. */
   flush(deadline: number): boolean;
 }
 
 /**
- * How long writing goes on before requests have their turn. A write to a socket takes some microseconds, but a
- * large one as long as copying it: a thousand audiences that were sent a megabyte each would stop all else for
- * seconds.
+ * How long writing goes on before requests have their turn: of that which is little, and then of that which is much.
+ * A write to a socket takes some microseconds, but a large one as long as copying it: a thousand audiences that were
+ * sent a megabyte each would stop all else for seconds.
  */
-const SLICE_MS = 10;
+const SLICE_MS = 5;
 
+let small: Flushable[] = [];
+let large: Flushable[] = [];
 let waiting: Flushable[] = [];
+let isScheduled = false;
 
 /**
- * Flushes at the end of this turn of the event loop, after all that was queued here before; or in one of the next
- * turns, if there is that much to write.
+ * Flushes at the end of this turn of the event loop, after all that was queued here before and is as small; or in one
+ * of the next turns, if there is that much to write. What is little goes before what is much, so that strangers who are
+ * sent large updates keep nobody waiting.
  *
  * The end of a turn is `setImmediate`, which runs after the I/O callbacks: every request that has arrived by now has
  * its say before the one write. process.nextTick would write once per request.
  */
 export function flushAfterTurn(flushable: Flushable): void {
-  if (waiting.length === 0) setImmediate(flushWaiting);
   waiting.push(flushable);
+  schedule();
+}
+
+function schedule(): void {
+  if (isScheduled) return;
+  isScheduled = true;
+  setImmediate(flushWaiting);
 }
 
 function flushWaiting(): void {
-  const flushables = waiting;
+  isScheduled = false;
   // What is queued by those that are flushed now is for the next turn.
+  for (const flushable of waiting) (flushable.isLarge ? large : small).push(flushable);
   waiting = [];
+  small = flushSome(small);
+  large = flushSome(large);
+  if (small.length > 0 || large.length > 0) schedule();
+}
+
+/** Returns those that are left. */
+function flushSome(flushables: Flushable[]): Flushable[] {
   const deadline = performance.now() + SLICE_MS;
   let next = 0;
+  while (next < flushables.length && performance.now() < deadline) {
+    if (!isDone(flushables[next] as Flushable, deadline)) break;
+    next += 1;
+  }
+  return next === 0 ? flushables : flushables.slice(next);
+}
+
+/** What an owner's callback throws is an uncaught exception, and is not to keep others from being flushed. */
+function isDone(flushable: Flushable, deadline: number): boolean {
   try {
-    while (next < flushables.length && performance.now() < deadline) {
-      const flushable = flushables[next] as Flushable;
-      next += 1; // Also if it throws: then it is not flushed again.
-      if (!flushable.flush(deadline)) next -= 1;
-    }
-  } finally {
-    const rest = flushables.slice(next);
-    if (rest.length > 0) {
-      if (waiting.length === 0) setImmediate(flushWaiting);
-      waiting = rest.concat(waiting);
-    }
+    return flushable.flush(deadline);
+  } catch (error) {
+    process.nextTick(() => {
+      throw error;
+    });
+    return true;
   }
 }
