@@ -49,6 +49,20 @@ describe('a private update', () => {
     expect(await guess('seen', await tokenFor({ subscribe: ['doors'] }))).toBe('seen');
   });
 
+  test('and one of another publisher with its id are told apart by what is asked for', async () => {
+    const other = await tokenFor({ publish: ['elsewhere'] });
+    await publish({ topic: 'elsewhere', id: 'same', data: 'x' }, other);
+    const doors = await tokenFor({ subscribe: ['doors'] });
+    await publish({ topic: 'doors', data: 'before', private: '' });
+    await publish({ topic: 'doors', id: 'same', data: 'x', private: '' });
+    await publish({ topic: 'doors', data: 'after', private: '' });
+    const client = await connect(`${service.url}/hub?topic=doors&lastEventID=same`, {
+      Authorization: `Bearer ${doors}`,
+    });
+    expect((await client.next()).data).toBe('after');
+    client.abort();
+  });
+
   test('does not move the lastEventID of the subscriptions for those who may not see it', async () => {
     const path = '/.well-known/mercure/subscriptions';
     const token = await tokenFor({ subscribe: [path] });

@@ -160,7 +160,11 @@ export class Hub {
    */
   async locate(lastEventID: string, selection: Selection): Promise<Start> {
     if (lastEventID === 'earliest') return { after: undefined, lastEventID };
-    const location = await this.#journal.locate(lastEventID, (entry) => selection.maySee(entry));
+    // Several publishers may have used an id. It is one that this client has asked for, if there is such.
+    const asked = await this.#journal.locate(lastEventID, (entry) => selection.admits(entry));
+    const location = asked.found
+      ? asked
+      : await this.#journal.locate(lastEventID, (entry) => selection.maySee(entry));
     if (location.found) return { after: location.position, lastEventID };
     const gap = { lastEventID, reason: location.reason };
     return { after: undefined, gap, lastEventID: 'earliest' };
