@@ -65,7 +65,7 @@ export function covers(granted: readonly Selector[], requested: string): boolean
 /** Connections with the same selectors share them. Those that were not used for longest leave first. */
 const compiled = new LRUCache<string, Selector>({
   max: 10_000,
-  maxSize: 16 * 1024 * 1024,
+  maxSize: 4 * 1024 * 1024,
   // In bytes, at most: what was measured of several shapes.
   sizeCalculation: ({ text }) => 1_000 + 8 * text.length,
 });

@@ -29,7 +29,7 @@ export interface TopicRecord<Member> {
 /** What is known of topics is remembered for this many of them … */
 const MAX_TOPICS = 10_000;
 /** … and in this many bytes. Strangers choose the templates and publishers the topics: both are bounded. */
-const MAX_BYTES = 32 * 1024 * 1024;
+const MAX_BYTES = 8 * 1024 * 1024;
 const BYTES_PER_TOPIC = 300;
 const BYTES_PER_CHARACTER = 2;
 /** With what is left of a template that has gone. */
