@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EventStream } from '../sse/event-stream.js';
 import { Allowance } from './allowance.js';
 import type { MessageList } from './message-list.js';
@@ -83,7 +84,7 @@ export class Readers {
       const sliceMs = performance.now() - sliceStart;
       if (sliceMs < SLICE_MS) continue;
       workMs += sliceMs;
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
       sliceStart = performance.now();
     }
     workMs += performance.now() - sliceStart;

@@ -39,10 +39,6 @@ export class BodyBudget {
     this.#whole = whole;
   }
 
-  get heldBytes(): number {
-    return this.#held;
-  }
-
   /** Takes so many more bytes. Returns false, and takes none, if they are not left. */
   hold(bytes: number): boolean {
     if (this.#held + bytes > this.maxBytes || this.#whole?.hold(bytes) === false) return false;

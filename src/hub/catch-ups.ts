@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EventStream } from '../sse/event-stream.js';
 import { type TimeSlice, TurnBudget } from '../time-slice.js';
 
@@ -80,8 +81,4 @@ export class CatchUps {
       next(); // It takes over this place.
     }
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -300,12 +300,11 @@ function formatOf(facts: Databases['facts']): unknown {
 
 /** The part of LMDB's statistics that is used here; its types leave it open. */
 interface Stats {
-  readonly entryCount: number;
   readonly lastPageNumber: number;
   readonly root: { readonly pageSize: number };
 }
 
-export function statsOf(database: Database): Stats {
+function statsOf(database: Database): Stats {
   return database.getStats() as Stats;
 }
 
