@@ -75,7 +75,6 @@ async function serve(
     windowMaxBytes: config.WINDOW_MAX_BYTES,
     slowClients: config.SLOW_CLIENTS,
     transientTopics: `${HUB_PATH}/subscriptions/`,
-    log,
     logOften: (kind, message) => summedLog.add(kind, message),
   });
   const presence = config.SUBSCRIPTIONS

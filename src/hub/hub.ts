@@ -29,9 +29,9 @@ export interface HubOptions {
    * only clients that may receive them are told when they have missed some.
    */
   readonly transientTopics?: string;
-  /** Told what an operator should know: one line, and the error if there is one. Default: `console.error`. */
-  readonly log?: (message: string, error?: unknown) => void;
-  /** Told what may happen many times in a row, with the name of what is alike. Default: `log`. */
+  /** Told what an operator should know, a line each. Default: `console.error`. */
+  readonly log?: (message: string) => void;
+  /** Told the same instead of `log`, with the name of what is alike: it may happen many times in a row. */
   readonly logOften?: (kind: string, message: string) => void;
 }
 
@@ -46,17 +46,13 @@ export interface SubscribeOptions {
   readonly identity?: string;
 }
 
-const DEFAULTS: Settings = {
-  windowMaxBytes: 64 * 1024 * 1024,
-  slowClients: 'catch-up',
-  log: console.error,
-  logOften: (_, message) => console.error(message),
-};
+const DEFAULTS = { windowMaxBytes: 64 * 1024 * 1024, slowClients: 'catch-up' } as const;
 
 /** How many updates are looked at to find the newest that somebody sees. */
 const MAX_LOOKED_AT = 10_000;
 
-type Settings = Required<Omit<HubOptions, 'transientTopics'>> & Pick<HubOptions, 'transientTopics'>;
+type Settings = Required<Omit<HubOptions, 'transientTopics' | 'log'>> &
+  Pick<HubOptions, 'transientTopics'>;
 
 /** What the hub has counted since it opened. */
 export interface HubStatistics {
@@ -96,11 +92,8 @@ export class Hub {
     };
     const unfollow = journal.follow((entries) => deliver(entries));
     const { head } = await journal.bounds();
-    const hub = new Hub(journal, head?.position, {
-      ...DEFAULTS,
-      ...options,
-      logOften: options.logOften ?? ((_, message) => (options.log ?? DEFAULTS.log)(message)),
-    });
+    const { log = console.error, logOften = (_, message) => log(message), ...given } = options;
+    const hub = new Hub(journal, head?.position, { ...DEFAULTS, ...given, logOften });
     hub.#unfollow = unfollow;
     deliver = (entries) => hub.#delivery.deliver(entries);
     deliver(early.filter(({ position }) => !head || comparePositions(position, head.position) > 0));
