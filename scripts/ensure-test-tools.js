@@ -1,24 +1,37 @@
-// The tests need Chromium and curl. Both are looked for first; what is missing is installed on Debian and
-// Ubuntu as root, and asked for elsewhere.
+// The tests need Chromium, curl, nginx and a Redis or Valkey server. All are looked for first; what is missing is
+// installed on Debian and Ubuntu as root, and asked for elsewhere.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { findChromium } from './find-chromium.js';
+import { findRedisServer } from './find-redis-server.js';
+
+/** What apt-get calls each, and whether it is here. */
+const TOOLS = {
+  chromium: () => findChromium() !== undefined,
+  curl: () => spawnSync('curl', ['--version']).status === 0,
+  nginx: () => spawnSync('nginx', ['-v']).status === 0,
+  'redis-server': () => findRedisServer() !== undefined,
+};
+
+const POLICY = '/usr/sbin/policy-rc.d';
 
 const missing = missingTools();
 if (missing.length > 0) install();
 
 function missingTools() {
-  const hasCurl = spawnSync('curl', ['--version']).status === 0;
-  return [findChromium() === undefined && 'chromium', !hasCurl && 'curl'].filter(Boolean);
+  return Object.keys(TOOLS).filter((name) => !TOOLS[name]());
 }
 
 function install() {
   const names = missing.join(' and ');
   if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+    const forBrew = missing.map((name) => name.replace('redis-server', 'redis'));
+    const forDnf = missing.map((name) => name.replace('redis-server', 'valkey'));
     giveUp(
       `The tests need ${names}, and there is none. Install it (Debian, Ubuntu: sudo apt-get install ` +
-        `${missing.join(' ')}; macOS: brew install --cask chromium; Fedora: sudo dnf install ` +
-        `${missing.join(' ')}), or set CHROMIUM_PATH to the executable of a Chromium or Chrome.`,
+        `${missing.join(' ')}; macOS: brew install ${forBrew.join(' ')}; Fedora: sudo dnf install ` +
+        `${forDnf.join(' ')}), or set CHROMIUM_PATH to the executable of a Chromium or Chrome, and ` +
+        'REDIS_SERVER_PATH to that of a Redis or Valkey server.',
     );
   }
   console.log(`The tests need ${names}: installing with apt-get …`);
@@ -26,13 +39,28 @@ function install() {
   const aptGet = (...args) =>
     execFileSync('apt-get', args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
   aptGet('update', '-qq');
-  aptGet('install', '-y', '-qq', '--no-install-recommends', ...missing);
+  withoutServices(() => aptGet('install', '-y', '-qq', '--no-install-recommends', ...missing));
   const still = missingTools();
   if (still.length > 0) {
     giveUp(
-      `apt-get installed no ${still.join(' and no ')}. Install it, or set CHROMIUM_PATH to the ` +
-        'executable of a Chromium or Chrome.',
+      `apt-get installed no ${still.join(' and no ')}. Install it, or set CHROMIUM_PATH or ` +
+        'REDIS_SERVER_PATH to its executable.',
     );
+  }
+}
+
+/** The packages of servers start them, on their usual ports. The tests start their own, on free ones. */
+function withoutServices(act) {
+  if (existsSync(POLICY)) {
+    act();
+    return;
+  }
+  writeFileSync(POLICY, '#!/bin/sh\nexit 101\n');
+  chmodSync(POLICY, 0o755);
+  try {
+    act();
+  } finally {
+    rmSync(POLICY);
   }
 }
 
