@@ -3,14 +3,14 @@ import { createDevelopmentKey } from './auth/sign.js';
 import { type Config, localUrl } from './config.js';
 import { type Feeds, openFeeds } from './feeds/open.js';
 import { createApp } from './http/app.js';
-import { createAuthorizer } from './http/auth.js';
 import { Hub } from './hub/hub.js';
-import { HUB_PATH } from './hub/path.js';
-import { Presence } from './hub/presence.js';
 import type { Journal } from './journal/journal.js';
 import { openJournal } from './journal/open.js';
 import { Limits } from './limits/limits.js';
 import { SummedLog } from './log.js';
+import { createAuthorizer } from './mercure/auth.js';
+import { HUB_PATH } from './mercure/paths.js';
+import { Presence } from './mercure/presence.js';
 import { createHttpServer, listen, stop } from './server.js';
 import { sse } from './sse/middleware.js';
 

@@ -10,9 +10,9 @@ import { type KeySettings, readKeys, readSigningKey } from '../src/auth/keys.js'
 import type { RemoteKeysOptions } from '../src/auth/remote-keys.js';
 import { createDevelopmentKey, signToken } from '../src/auth/sign.js';
 import { ConfigError } from '../src/config.js';
-import { createAuthorizer, requireTopic } from '../src/http/auth.js';
-import { problems } from '../src/http/problem.js';
-import { TOKEN_COOKIE } from '../src/http/token.js';
+import { createAuthorizer, requireTopic } from '../src/mercure/auth.js';
+import { TOKEN_COOKIE } from '../src/mercure/token.js';
+import { problems } from '../src/requests/problem.js';
 import { jwk, type KeySetServer, startKeySet } from './support/key-set.js';
 import { serve, type TestServer } from './support/server.js';
 

@@ -3,11 +3,11 @@ import Koa from 'koa';
 import request from 'supertest';
 import type { Chat } from '../src/feeds/chat.js';
 import { ChatError, PostQueue } from '../src/feeds/post-queue.js';
-import { readText } from '../src/http/body.js';
-import { BodyBudget } from '../src/http/body-budget.js';
 import { postMessage } from '../src/http/chat.js';
-import { problems } from '../src/http/problem.js';
 import type { Journal, Update } from '../src/journal/journal.js';
+import { readText } from '../src/requests/body.js';
+import { BodyBudget } from '../src/requests/body-budget.js';
+import { problems } from '../src/requests/problem.js';
 
 /** A journal whose disk answers when it is told to. */
 function slowJournal() {

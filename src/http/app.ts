@@ -5,16 +5,21 @@ import type { Config } from '../config.js';
 import type { Feed } from '../feeds/feed.js';
 import type { Feeds } from '../feeds/open.js';
 import type { Hub } from '../hub/hub.js';
-import { HUB_PATH } from '../hub/path.js';
-import type { Presence } from '../hub/presence.js';
 import { JournalError } from '../journal/journal.js';
 import type { Limits } from '../limits/limits.js';
 import type { SummedLog } from '../log.js';
+import type { Authorizer } from '../mercure/auth.js';
+import { HUB_PATH } from '../mercure/paths.js';
+import type { Presence } from '../mercure/presence.js';
+import { admitPublisher, type PublisherState, publish } from '../mercure/publish.js';
+import { publisherOf } from '../mercure/publisher.js';
+import { admitSubscriber, type SubscribeContext, subscribe } from '../mercure/subscribe.js';
+import { readSubscriptions } from '../mercure/subscriptions.js';
+import { type BodyLimits, type BodyState, readText } from '../requests/body.js';
+import { BodyBudget, PublisherBudgets } from '../requests/body-budget.js';
+import { problems } from '../requests/problem.js';
 import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
-import type { Authorizer } from './auth.js';
-import { type BodyLimits, type BodyState, readText } from './body.js';
-import { BodyBudget, PublisherBudgets } from './body-budget.js';
 import { admitReader, MAX_CHAT_BODY_BYTES, postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
 import {
@@ -28,11 +33,6 @@ import {
   limitTemplates,
 } from './limits.js';
 import { page, pageSecurity } from './page.js';
-import { problems } from './problem.js';
-import { admitPublisher, type PublisherState, publish } from './publish.js';
-import { publisherOf } from './publisher.js';
-import { admitSubscriber, type SubscribeContext, subscribe } from './subscribe.js';
-import { readSubscriptions } from './subscriptions.js';
 
 /** What the routes serve. */
 export interface AppParts {

@@ -1,10 +1,10 @@
 import type { Context, Middleware, Next } from 'koa';
 import type { Chat } from '../feeds/chat.js';
 import { ChatError } from '../feeds/post-queue.js';
+import type { BodyState } from '../requests/body.js';
+import { MAX_FORM_FIELDS, parseForm } from '../requests/form.js';
+import { JsonError, parseJson } from '../requests/json.js';
 import type { SseContext } from '../sse/middleware.js';
-import type { BodyState } from './body.js';
-import { MAX_FORM_FIELDS, parseForm } from './form.js';
-import { JsonError, parseJson } from './json.js';
 
 const ID_FIELD = { name: 'id', place: 'the query: ?id=USER', maxCharacters: 128 };
 const MESSAGE_FIELD = {

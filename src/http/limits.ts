@@ -5,8 +5,8 @@ import type { Hub } from '../hub/hub.js';
 import type { Client } from '../limits/connections.js';
 import type { Limits } from '../limits/limits.js';
 import { LimitError } from '../limits/refusal.js';
-import type { SubscribeContext } from './subscribe.js';
-import { readToken } from './token.js';
+import type { SubscribeContext } from '../mercure/subscribe.js';
+import { readToken } from '../mercure/token.js';
 
 /** Seconds until some of the clients with templates are likely to have left. */
 const RETRY_SECONDS = 10;

@@ -1,8 +1,8 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { problemDocument } from '../requests/problem.js';
 import { isReadToEnd } from './answer.js';
 import { linger } from './linger.js';
-import { problemDocument } from './problem.js';
 import type { Refusal } from './raw-answer.js';
 
 /**

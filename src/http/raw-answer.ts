@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { problemDocument } from './problem.js';
+import { problemDocument } from '../requests/problem.js';
 
 /** Why a connection is closed before its request has reached the app. */
 export interface Refusal {

@@ -2,7 +2,6 @@ import type { Context, Middleware } from 'koa';
 import type { Grants } from '../auth/grants.js';
 import type { Config } from '../config.js';
 import type { Hub } from '../hub/hub.js';
-import type { Presence } from '../hub/presence.js';
 import type { Gap, Start } from '../hub/subscription.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { MAX_TIMER_MS, readLastEventId, type SseContext } from '../sse/middleware.js';
@@ -10,6 +9,7 @@ import { Selection } from '../topics/selection.js';
 import { compileSelector, type Selector, SelectorError } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
 import { type Authorizer, refuseMissing } from './auth.js';
+import type { Presence } from './presence.js';
 
 export const MAX_SELECTORS = 100;
 /** Of all templates together: what it costs to match a topic goes with them. */

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { MAX_TOPIC_BYTES } from '../hub/update.js';
 import type { Update } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selector } from '../topics/selector.js';
-import { MAX_TOPIC_BYTES } from './update.js';
 
 /** One subscriber's interest in one selector, as the protocol writes it. */
 export interface ActiveSubscription {

@@ -2,11 +2,11 @@ import { Readable } from 'node:stream';
 import type { Context, Middleware } from 'koa';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
-import type { ActiveSubscription, Presence } from '../hub/presence.js';
 import { SharedTime } from '../time-slice.js';
 import { covers } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
 import { type Authorizer, refuseMissing, refuseScope } from './auth.js';
+import type { ActiveSubscription, Presence } from './presence.js';
 
 const CONTEXT = { '@context': 'https://mercure.rocks/' };
 

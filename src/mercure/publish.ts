@@ -2,7 +2,6 @@ import type { Context, Middleware } from 'koa';
 import { z } from 'zod';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
-import { HUB_PATH } from '../hub/path.js';
 import {
   MAX_ID_BYTES,
   MAX_TOPICS_PER_UPDATE,
@@ -10,12 +9,13 @@ import {
   UpdateError,
   ValidUpdates,
 } from '../hub/update.js';
+import type { BodyState } from '../requests/body.js';
+import { MAX_FORM_FIELDS, parseForm } from '../requests/form.js';
+import { findInexactNumber, JsonError, parseJson } from '../requests/json.js';
 import { SharedTime, type TimeSlice } from '../time-slice.js';
 import { type Authorizer, refuseScope, requireTopic } from './auth.js';
-import type { BodyState } from './body.js';
-import { MAX_FORM_FIELDS, parseForm } from './form.js';
 import { IdempotencyMemory } from './idempotency.js';
-import { findInexactNumber, JsonError, parseJson } from './json.js';
+import { HUB_PATH } from './paths.js';
 import { type Publisher, publisherOf } from './publisher.js';
 
 const MAX_UPDATES_PER_BODY = 10_000;
