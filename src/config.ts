@@ -4,6 +4,7 @@ import { parseDuration } from './duration.js';
 import { FEED_NAMES, type FeedName } from './feeds/names.js';
 import { MAX_PROXIES, parseTrustProxy, type TrustProxy } from './limits/client-address.js';
 import { parseRate } from './limits/rate.js';
+import { ANONYMOUS_RESTRICTIONS, type AnonymousRestriction } from './mercure/restrictions.js';
 import { withSecretFiles } from './secret-files.js';
 
 export { ConfigError } from './config-error.js';
@@ -189,10 +190,6 @@ function parseProxies(text: string, context: z.RefinementCtx): TrustProxy {
     return z.NEVER;
   }
 }
-
-/** What clients without a token may have to go without. */
-const ANONYMOUS_RESTRICTIONS = ['no-templates', 'no-replay', 'no-latest'] as const;
-export type AnonymousRestriction = (typeof ANONYMOUS_RESTRICTIONS)[number];
 
 function parseAnonymous(
   text: string,

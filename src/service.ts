@@ -9,7 +9,7 @@ import { openJournal } from './journal/open.js';
 import { Limits } from './limits/limits.js';
 import { SummedLog } from './log.js';
 import { createAuthorizer } from './mercure/auth.js';
-import { HUB_PATH } from './mercure/paths.js';
+import { SUBSCRIPTIONS_PATH } from './mercure/paths.js';
 import { Presence } from './mercure/presence.js';
 import { createHttpServer, listen, stop } from './server.js';
 import { sse } from './sse/middleware.js';
@@ -74,11 +74,11 @@ async function serve(
   const hub = await Hub.open(journal, {
     windowMaxBytes: config.WINDOW_MAX_BYTES,
     slowClients: config.SLOW_CLIENTS,
-    transientTopics: `${HUB_PATH}/subscriptions/`,
+    transientTopics: `${SUBSCRIPTIONS_PATH}/`,
     logOften: (kind, message) => summedLog.add(kind, message),
   });
   const presence = config.SUBSCRIPTIONS
-    ? new Presence(`${HUB_PATH}/subscriptions`, async (updates) => {
+    ? new Presence(async (updates) => {
         await hub.publish(updates).catch((error: unknown) => {
           summedLog.add('announcements', `Subscriptions cannot be announced. ${String(error)}`);
         });

@@ -2,14 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import request from 'supertest';
 import { killPrograms, runProgram } from './support/run-program.js';
+import { JWT_KEY } from './support/server.js';
 import { connect } from './support/sse-client.js';
 import { type TemporaryProject, temporaryProject } from './support/temporary-project.js';
+import { tokenFor } from './support/tokens.js';
 
 const README = readFileSync('README.md', 'utf8');
-const [SNIPPET = '', EMBEDDED = ''] = [...README.matchAll(/```js\n(import Koa .*?)```/gs)].map(
-  ([, code = '']) => code,
-);
+const [SNIPPET = '', EMBEDDED = '', MOUNTED = ''] = [
+  ...README.matchAll(/```js\n(import Koa .*?)```/gs),
+].map(([, code = '']) => code);
 
 describe("the README's snippet, in a project that has installed the package", () => {
   let project: TemporaryProject;
@@ -20,6 +23,8 @@ describe("the README's snippet, in a project that has installed the package", ()
       ['snippet.ts', SNIPPET],
       ['embedded.js', EMBEDDED],
       ['embedded.ts', EMBEDDED],
+      ['mounted.js', MOUNTED],
+      ['mounted.ts', MOUNTED],
       ['wrong.ts', SNIPPET.replace("send({ data: 'hello from stream' })", 'send({ data: 1 })')],
     ]);
   });
@@ -63,9 +68,23 @@ describe("the README's snippet, in a project that has installed the package", ()
     }
   });
 
+  test('that mounts the protocol takes an update and delivers it', async () => {
+    const program = await runProgram('mounted.js', { cwd: project.folder, env: { JWT_KEY } });
+    const client = await connect(`${program.url}/updates?topic=news`);
+    const { status } = await request(program.url)
+      .post('/updates')
+      .type('form')
+      .auth(await tokenFor(), { type: 'bearer' })
+      .send({ topic: 'news', data: 'hello' });
+    expect(status).toBe(200);
+    expect((await client.next()).data).toBe('hello');
+    client.abort();
+  });
+
   test('compiles with the types of the package, which find a mistake', () => {
     expect(compile('snippet.ts')).toBe('');
     expect(compile('embedded.ts')).toBe('');
+    expect(compile('mounted.ts')).toBe('');
     expect(compile('wrong.ts')).toMatch(/wrong\.ts.*'number' is not assignable to type 'string/s);
   });
 });
@@ -90,6 +109,14 @@ describe('the package', () => {
       'UpdateError',
       'openJournal',
       'select',
+    ]);
+    expect(Object.keys(await import(join(process.cwd(), 'dist/mercure/index.js'))).sort()).toEqual([
+      'HUB_PATH',
+      'Presence',
+      'SUBSCRIPTIONS_PATH',
+      'createAuthorizer',
+      'mercure',
+      'readKeys',
     ]);
   });
 });

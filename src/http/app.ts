@@ -9,14 +9,12 @@ import { JournalError } from '../journal/journal.js';
 import type { Limits } from '../limits/limits.js';
 import type { SummedLog } from '../log.js';
 import type { Authorizer } from '../mercure/auth.js';
+import { discovery } from '../mercure/discovery.js';
+import { mercure } from '../mercure/mercure.js';
 import { HUB_PATH } from '../mercure/paths.js';
 import type { Presence } from '../mercure/presence.js';
-import { admitPublisher, type PublisherState, publish } from '../mercure/publish.js';
-import { publisherOf } from '../mercure/publisher.js';
-import { admitSubscriber, type SubscribeContext, subscribe } from '../mercure/subscribe.js';
-import { readSubscriptions } from '../mercure/subscriptions.js';
 import { type BodyLimits, type BodyState, readText } from '../requests/body.js';
-import { BodyBudget, PublisherBudgets } from '../requests/body-budget.js';
+import { BodyBudget } from '../requests/body-budget.js';
 import { problems } from '../requests/problem.js';
 import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
@@ -50,14 +48,14 @@ export interface AppParts {
 }
 
 /** What the middleware notes of a request. */
-type RequestState = ClientState & PublisherState & BodyState;
+type RequestState = ClientState & BodyState;
 
 export function createApp(config: Config, parts: AppParts): Koa {
   const { events, feeds, hub, authorizer, presence, limits, log } = parts;
   const streams = limitStreams(limits);
   const bodies = new BodyBudget(config.MAX_BODIES_BYTES);
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
-  const router = new Router<RequestState, SubscribeContext>({ methods: METHODS });
+  const router = new Router<RequestState, SseContext>({ methods: METHODS });
   if (feeds.stream) router.get('/stream', streams, events, joins(feeds.stream));
   if (feeds.events) router.get('/events', streams, events, joins(feeds.events));
   if (feeds.counter) router.get('/counter', streams, events, joins(feeds.counter));
@@ -66,33 +64,6 @@ export function createApp(config: Config, parts: AppParts): Koa {
     router.get('/messages', admitReader(chat), streams, events, readMessages(chat));
     const readBody = readText(chatLimits(config, bodies));
     router.post('/message', limitChat(limits), readBody, postMessage(chat));
-  }
-
-  const admit = admitSubscriber(hub, authorizer, presence, config.ANONYMOUS);
-  const templates = limitTemplates(limits, hub, config.MAX_TEMPLATE_COST);
-  const budgets = new PublisherBudgets(bodies, config.MAX_BODIES_BYTES / 2);
-  const readBody = readText({
-    maxBytes: config.MAX_BODY_BYTES,
-    budget: ({ state }) => budgets.of(publisherOf(state.grants).publisher),
-  });
-  const publishBody = publish(hub); // One for both paths: they share its memory of keys.
-  for (const path of [HUB_PATH, '/hub']) {
-    router.get(
-      path,
-      streams,
-      admit,
-      templates,
-      events,
-      limitSubjects(limits),
-      subscribe(hub, presence),
-    );
-    router.post(path, admitPublisher(authorizer), limitPublishes(limits), readBody, publishBody);
-    if (presence === undefined) continue;
-    router.get(
-      [`${path}/subscriptions`, `${path}/subscriptions/:topic{/:subscriber}`],
-      discovery(),
-      readSubscriptions(hub, authorizer, presence),
-    );
   }
 
   router.get(['/', '/assets/:file'], discovery(), pageSecurity(), page(config.FEEDS));
@@ -109,6 +80,25 @@ export function createApp(config: Config, parts: AppParts): Koa {
   app.use(corsFor(config.CORS_ORIGINS));
   app.use(problems());
   app.use(limitRequests(limits));
+  app.use(
+    mercure<ClientState>({
+      hub,
+      authorizer,
+      presence,
+      events,
+      path: [HUB_PATH, '/hub'],
+      withheld: typeof config.ANONYMOUS === 'object' ? config.ANONYMOUS : undefined,
+      maxBodyBytes: config.MAX_BODY_BYTES,
+      bodies,
+      guards: {
+        arrival: streams,
+        subscriber: limitTemplates(limits, hub, config.MAX_TEMPLATE_COST),
+        stream: limitSubjects(limits),
+        publisher: limitPublishes(limits),
+      },
+      throwsErrors: true,
+    }),
+  );
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;
@@ -120,14 +110,6 @@ function chatLimits(config: Config, bodies: BodyBudget): BodyLimits {
   return {
     maxBytes: Math.min(config.MAX_BODY_BYTES, MAX_CHAT_BODY_BYTES),
     budget: () => budget,
-  };
-}
-
-/** Tells clients of the protocol where the hub is. */
-function discovery(): Middleware {
-  return function discovery(ctx, next) {
-    ctx.append('Link', `<${HUB_PATH}>; rel="mercure"`);
-    return next();
   };
 }
 

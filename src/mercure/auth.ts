@@ -3,17 +3,16 @@ import { type Grants, TokenError } from '../auth/grants.js';
 import type { TokenKeys } from '../auth/keys.js';
 import { KeysUnavailableError } from '../auth/remote-keys.js';
 import { VerifiedTokens } from '../auth/verified-tokens.js';
-import type { Config } from '../config.js';
 import { covers, type Selector } from '../topics/selector.js';
 import { type PresentedToken, readToken } from './token.js';
 
 export interface AuthorizerOptions {
   /** Without keys no token can be verified: nobody publishes, and only who has none may subscribe. */
   readonly keys: TokenKeys | undefined;
-  /** Whether those without a token may subscribe, to what is public. */
-  readonly anonymous: boolean;
-  /** The origins whose pages may publish with a cookie, beside our own. `*` does not name any. */
-  readonly origins: Config['CORS_ORIGINS'];
+  /** Whether those without a token may subscribe, to what is public. Default: true. */
+  readonly anonymous?: boolean;
+  /** The origins whose pages may publish with a cookie, beside our own. `*`, the default, does not name any. */
+  readonly origins?: '*' | ReadonlySet<string>;
 }
 
 /** Finds out what a request's sender may do. Each refusal is thrown, as an answer with its reason. */
@@ -24,7 +23,11 @@ export interface Authorizer {
   subscriber(ctx: Context): Promise<Grants | undefined>;
 }
 
-export function createAuthorizer({ keys, anonymous, origins }: AuthorizerOptions): Authorizer {
+export function createAuthorizer({
+  keys,
+  anonymous = true,
+  origins = '*',
+}: AuthorizerOptions): Authorizer {
   const verified = keys && {
     publisher: new VerifiedTokens(keys.publisher),
     subscriber: new VerifiedTokens(keys.subscriber),
@@ -130,7 +133,7 @@ function refuse(ctx: Context, status: 401 | 403, code: BearerError, detail: stri
  * A browser sends a cookie along with whatever a page, anybody's, makes it send: it speaks for the user only
  * if the page is known.
  */
-function requireTrustedOrigin(ctx: Context, origins: AuthorizerOptions['origins']): void {
+function requireTrustedOrigin(ctx: Context, origins: '*' | ReadonlySet<string>): void {
   const sender = ctx.get('Origin') || ctx.get('Referer');
   const url = URL.canParse(sender) ? new URL(sender) : undefined;
   if (

@@ -3,6 +3,7 @@ import { MAX_TOPIC_BYTES } from '../hub/update.js';
 import type { Update } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selector } from '../topics/selector.js';
+import { SUBSCRIPTIONS_PATH } from './paths.js';
 
 /** One subscriber's interest in one selector, as the protocol writes it. */
 export interface ActiveSubscription {
@@ -31,7 +32,6 @@ const MAX_WAITING = 100_000;
  * is in the journal. A subscription that has ended before its turn came is not announced at all.
  */
 export class Presence {
-  readonly #path: string;
   readonly #publish: (updates: readonly Update[]) => Promise<void>;
   readonly #active = new Map<string, ActiveSubscription>();
   /** What is to be announced, by the id of its subscription. */
@@ -40,11 +40,9 @@ export class Presence {
   #isClosed = false;
 
   /**
-   * @param path the path under which subscriptions are found.
    * @param publish publishes updates; a failure is its own to report.
    */
-  constructor(path: string, publish: (updates: readonly Update[]) => Promise<void>) {
-    this.#path = path;
+  constructor(publish: (updates: readonly Update[]) => Promise<void>) {
     this.#publish = publish;
   }
 
@@ -82,7 +80,7 @@ export class Presence {
 
   /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
   pathOf(...segments: string[]): string {
-    return [this.#path, ...segments.map(encodeURIComponent)].join('/');
+    return [SUBSCRIPTIONS_PATH, ...segments.map(encodeURIComponent)].join('/');
   }
 
   /** Whether the announcements of a subscription to a selector can be published. */

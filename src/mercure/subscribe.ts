@@ -1,6 +1,5 @@
 import type { Context, Middleware } from 'koa';
 import type { Grants } from '../auth/grants.js';
-import type { Config } from '../config.js';
 import type { Hub } from '../hub/hub.js';
 import type { Gap, Start } from '../hub/subscription.js';
 import type { EventStream } from '../sse/event-stream.js';
@@ -10,6 +9,7 @@ import { compileSelector, type Selector, SelectorError } from '../topics/selecto
 import { toAscii } from './ascii.js';
 import { type Authorizer, refuseMissing } from './auth.js';
 import type { Presence } from './presence.js';
+import type { AnonymousRestriction } from './restrictions.js';
 
 export const MAX_SELECTORS = 100;
 /** Of all templates together: what it costs to match a topic goes with them. */
@@ -37,10 +37,8 @@ export function admitSubscriber(
   hub: Hub,
   authorizer: Authorizer,
   presence: Presence | undefined,
-  anonymous: Config['ANONYMOUS'],
+  restrictions: ReadonlySet<AnonymousRestriction> | undefined,
 ): Middleware<object, SubscribeContext> {
-  const restrictions = typeof anonymous === 'object' ? anonymous : undefined;
-
   return async function admitSubscriber(ctx, next) {
     const selectors = selectorsOf(ctx);
     if (presence) requireAnnounceable(ctx, presence, selectors);

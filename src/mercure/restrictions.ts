@@ -1,0 +1,3 @@
+/** What clients without a token may have to go without. */
+export const ANONYMOUS_RESTRICTIONS = ['no-templates', 'no-replay', 'no-latest'] as const;
+export type AnonymousRestriction = (typeof ANONYMOUS_RESTRICTIONS)[number];
