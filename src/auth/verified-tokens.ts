@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { sizeOf } from '../topics/selector.js';
 import { type Grants, verifyToken } from './grants.js';
 import type { TokenKey } from './keys.js';
 import { RemoteKeys } from './remote-keys.js';
@@ -7,10 +8,13 @@ import { RemoteKeys } from './remote-keys.js';
 const MAX_TOKENS = 1_000;
 
 /**
- * Of all tokens together. What a token of 8 KiB grants takes up to 25 times as much once it is compiled: so this
- * is 13 MB at most, where 1,000 such tokens would be 200 MB.
+ * Of all tokens together. What a token of 8 KiB grants takes up to 50 times as much once it is compiled: 1,000 such
+ * tokens would be 300 MB.
  */
-const MAX_CHARACTERS = 512 * 1_024;
+const MAX_BYTES = 8 * 1024 * 1024;
+const OVERHEAD_BYTES = 500;
+/** A payload takes up to so many for each character of its token once it is parsed: `[[],[],…]`. */
+const BYTES_PER_PAYLOAD_CHARACTER = 16;
 
 /**
  * Verifies tokens with one key and remembers those that were good, since publishers repeat theirs. Those of a
@@ -20,8 +24,8 @@ export class VerifiedTokens {
   readonly #key: TokenKey;
   readonly #verified = new LRUCache<string, Grants>({
     max: MAX_TOKENS,
-    maxSize: MAX_CHARACTERS,
-    sizeCalculation: (_, token) => token.length,
+    maxSize: MAX_BYTES,
+    sizeCalculation: bytesOf,
   });
 
   constructor(key: TokenKey) {
@@ -36,6 +40,15 @@ export class VerifiedTokens {
     if (!(this.#key.key instanceof RemoteKeys)) this.#verified.set(token, grants);
     return grants;
   }
+}
+
+/** What a token takes at most with what it grants. */
+function bytesOf({ publish, subscribe, payload }: Grants, { length }: string): number {
+  const ofPayload = payload === undefined ? 0 : BYTES_PER_PAYLOAD_CHARACTER * length;
+  return [...publish, ...subscribe].reduce(
+    (sum, selector) => sum + sizeOf(selector),
+    OVERHEAD_BYTES + length + ofPayload,
+  );
 }
 
 function hasExpired({ expiresAt = Number.POSITIVE_INFINITY }: Grants): boolean {

@@ -4,6 +4,7 @@ import { TurnBudget } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
 import { SelectionIndex } from '../topics/selection-index.js';
 import type { EntryFrames } from './entry-frames.js';
+import { FrameMemory } from './frame-memory.js';
 import { Group, type Written } from './group.js';
 import type { Window } from './window.js';
 
@@ -15,6 +16,8 @@ import type { Window } from './window.js';
 export class Delivery {
   readonly #window: Window;
   readonly #frames: EntryFrames;
+  /** Of the frames that the window holds. */
+  readonly #memory = new FrameMemory();
   readonly #onStall: (stream: EventStream, written: Written) => void;
   readonly #index = new SelectionIndex<Group>();
   readonly #groups = new Map<string, Group>();
@@ -90,7 +93,7 @@ export class Delivery {
   #deliverOne(entry: Entry): boolean {
     const groups = this.#index.matching(entry, this.#budget);
     if (groups === undefined) return false;
-    const frame = this.#frames.encode(entry);
+    const frame = this.#frames.encode(entry, this.#memory);
     if (frame === undefined) return true;
     // From here on in one turn: a client that found itself at the head before joins before, or has it to read.
     const before = this.#window.head;

@@ -1,5 +1,8 @@
 import type { Entry } from '../journal/journal.js';
 import { encodeFrame } from '../sse/frame.js';
+import type { FrameMemory } from './frame-memory.js';
+
+const SHORT_LIVED = { write: (frame: string) => Buffer.from(frame) };
 
 /**
  * Makes the frames of entries. Publishing refuses what no frame can carry, but another version, or code that
@@ -19,11 +22,15 @@ export class EntryFrames {
     return this.#skipped;
   }
 
-  /** An entry as its subscribers receive it; undefined if it cannot be sent. */
-  encode(entry: Entry): Buffer | undefined {
+  /**
+   * An entry as its subscribers receive it; undefined if it cannot be sent.
+   *
+   * @param memory where to write it, for as long as it is held.
+   */
+  encode(entry: Entry, memory: Pick<FrameMemory, 'write'> = SHORT_LIVED): Buffer | undefined {
     try {
       const { id, type, data, retry } = entry;
-      return Buffer.from(encodeFrame({ id, event: type, data, retry }));
+      return memory.write(encodeFrame({ id, event: type, data, retry }));
     } catch (error) {
       this.#skipped += 1;
       this.#report(entry, error);

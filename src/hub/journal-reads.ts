@@ -14,8 +14,9 @@ const SHARED_MS = 1_000;
 /** Reads of more topics than these are not shared: telling them apart would cost more. */
 const MAX_SHARED_TOPICS = 4;
 
-/** What an entry occupies beside its text. */
-const ENTRY_OVERHEAD_BYTES = 300;
+/** What an entry occupies beside its text, with its frame, and each of its topics beside its characters. */
+const ENTRY_OVERHEAD_BYTES = 400;
+const TOPIC_OVERHEAD_BYTES = 60;
 
 /** A part of the journal that is older than the window, for all who read there. */
 export interface JournalBatch {
@@ -64,6 +65,7 @@ export class JournalReads {
     ttl: SHARED_MS,
     sizeCalculation: sizeOf,
   });
+  #forgetting: NodeJS.Timeout | undefined;
 
   constructor(journal: Journal, window: Window, frames: EntryFrames) {
     this.#journal = journal;
@@ -97,11 +99,25 @@ export class JournalReads {
     try {
       const batch = await this.#read(after, topics);
       // What follows the last one changes with every update.
-      if (!batch.isLast) this.#recent.set(key, batch);
+      if (!batch.isLast) this.#share(key, batch);
       return batch;
     } finally {
       this.#underWay.delete(key);
     }
+  }
+
+  #share(key: string, batch: JournalBatch): void {
+    this.#recent.set(key, batch);
+    this.#forgetLater();
+  }
+
+  /** What nobody asks for any more would stay: the cache itself looks at the time only when it is asked. */
+  #forgetLater(): void {
+    this.#forgetting ??= setTimeout(() => {
+      this.#forgetting = undefined;
+      this.#recent.purgeStale();
+      if (this.#recent.size > 0) this.#forgetLater();
+    }, SHARED_MS).unref();
   }
 
   async #read(
@@ -137,6 +153,11 @@ function toNextMark(after: Position | undefined): number {
 }
 
 function sizeOf({ entries }: JournalBatch): number {
+  return entries.reduce((sum, { entry }) => sum + sizeOfEntry(entry), 1);
+}
+
+function sizeOfEntry({ data, topics }: Entry): number {
+  const ofTopics = topics.reduce((sum, { length }) => sum + 2 * length + TOPIC_OVERHEAD_BYTES, 0);
   // The text, and its frame as well.
-  return entries.reduce((sum, { entry }) => sum + 3 * entry.data.length + ENTRY_OVERHEAD_BYTES, 1);
+  return 3 * data.length + ENTRY_OVERHEAD_BYTES + ofTopics;
 }

@@ -51,7 +51,11 @@ const RUN_PASSES = 3;
 const COUNTING_PASSES = 20;
 
 /** A topic is matched with many templates in a row, and so are all topics of an update: each is prepared once. */
-const texts = new LRUCache<string, TopicText>({ max: 128 });
+const texts = new LRUCache<string, TopicText>({
+  max: 128,
+  maxSize: 4 * 1024 * 1024,
+  sizeCalculation: ({ bytes }) => bytes,
+});
 /** Longer ones than can be published take more memory than shall be kept. */
 const MAX_KEPT_LENGTH = 1_024;
 let latest = { topic: '', text: new TopicText('') };

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { compileSelector, covers, type Selector } from './selector.js';
+import { compileSelector, covers, type Selector, sizeOf } from './selector.js';
 import { SelectorSet } from './selector-set.js';
 
 /** What decides who receives an update. */
@@ -32,6 +32,11 @@ export class Selection {
     this.key = JSON.stringify([textsOf(selectors), textsOf(grants)]);
     if (selectors.some(({ kind }) => kind === 'any')) this.topics = 'all';
     else if (selectors.every(({ kind }) => kind === 'exact')) this.topics = textsOf(selectors);
+  }
+
+  /** What it keeps at most: its selectors, compiled. */
+  get bytes(): number {
+    return [...this.selectors, ...this.#grants].reduce((sum, each) => sum + sizeOf(each), 1_000);
   }
 
   /** Whether it may see any private update at all. */
@@ -87,9 +92,15 @@ export function select(selectors: readonly string[], grants: readonly string[] =
 
 /**
  * The selectors of those who catch up, who ask for topics one after the other. A set of 100 selectors takes some
- * 20 KB and 50 µs to make: it is not kept by those who are live, of which there are many more.
+ * 20 KB and 50 µs to make: it is not kept by those who are live, of which there are many more. A selection stays here
+ * for a while when its client has gone, so they are bounded in bytes.
  */
-const sets = new LRUCache<Selection, SelectorSet>({ max: 256 });
+const sets = new LRUCache<Selection, SelectorSet>({
+  max: 256,
+  maxSize: 4 * 1024 * 1024,
+  // Even the largest is kept, or it would be made anew for each topic.
+  sizeCalculation: (_, { bytes }) => Math.min(bytes, 1024 * 1024),
+});
 
 function setOf(selection: Selection): SelectorSet {
   let set = sets.get(selection);

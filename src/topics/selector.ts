@@ -62,12 +62,16 @@ export function covers(granted: readonly Selector[], requested: string): boolean
   return granted.some((selector) => selector.matches(requested));
 }
 
+/** What a compiled selector takes at most, in bytes: what was measured of several shapes. */
+export function sizeOf({ text }: Selector): number {
+  return 1_000 + 8 * text.length;
+}
+
 /** Connections with the same selectors share them. Those that were not used for longest leave first. */
 const compiled = new LRUCache<string, Selector>({
   max: 10_000,
   maxSize: 4 * 1024 * 1024,
-  // In bytes, at most: what was measured of several shapes.
-  sizeCalculation: ({ text }) => 1_000 + 8 * text.length,
+  sizeCalculation: sizeOf,
 });
 
 const ANY = { variables: 0, cost: 0, prefixes: [''], matches: () => true };

@@ -87,6 +87,12 @@ export class TopicText {
     return true;
   }
 
+  /** What it takes at most, in bytes, with all unions that templates can ask for: fewer than 24. */
+  get bytes(): number {
+    const ofSets = 8 * (this.#sets.length + 24 * this.words);
+    return 2_000 + 100 * this.#byToken.size + 8 * this.#tokens.length + ofSets;
+  }
+
   /** Where the sets of places are: each at the index that the methods below return. */
   get sets(): Int32Array {
     return this.#sets;

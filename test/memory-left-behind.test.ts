@@ -1,0 +1,82 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { describe, expect, test } from '@jest/globals';
+import { EntryFrames } from '../src/hub/entry-frames.js';
+import { JournalReads } from '../src/hub/journal-reads.js';
+import { Window } from '../src/hub/window.js';
+import { openMemoryJournal } from '../src/journal/memory.js';
+import { select } from '../src/topics/selection.js';
+import { openTestHub, update } from './support/hub.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+const MEGABYTE = 1024 * 1024;
+
+describe('what strangers leave behind', () => {
+  test('updates in the window keep no memory of what was handled beside them', async () => {
+    const { hub, journal } = await openTestHub();
+    const before = bytesInUse();
+    for (let n = 0; n < 10_000; n++) {
+      await hub.publish([update('topic', `update ${n}`)]);
+      await new Promise(setImmediate);
+      Buffer.from('x'.repeat(3_900)); // As tokens, forms and keys of the journal are.
+    }
+    // The window counts 7 MB. Without memory of its own it kept 45 MB.
+    expect(bytesInUse() - before).toBeLessThan(15 * MEGABYTE);
+    hub.close();
+    await journal.close();
+  });
+
+  test('what a replay has read is let go of when nobody else has wanted it for a while', async () => {
+    const journal = openMemoryJournal({ maxUpdates: 10_000, maxAgeMs: 0 });
+    for (let n = 0; n < 1_000; n++) await journal.append([update('topic', `update ${n}`)]);
+    const { head } = await journal.bounds();
+    const window = new Window(0, head?.position);
+    const reads = new JournalReads(journal, window, new EntryFrames(fail));
+    const read = async () => new WeakRef(await reads.read(undefined, undefined));
+
+    const batch = await read();
+    expect(await reads.read(undefined, undefined)).toBe(batch.deref());
+    while (batch.deref() !== undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      collectGarbage();
+    }
+    await journal.close();
+  });
+
+  test('selections of those who have caught up, however large they were', () => {
+    selectAndLeave(0);
+    const before = bytesInUse();
+    for (let n = 1; n <= 256; n++) selectAndLeave(n);
+    // Without a bound in bytes 36 MB.
+    expect(bytesInUse() - before).toBeLessThan(12 * MEGABYTE);
+  });
+
+  test('topics that templates were matched with, whatever characters they have', () => {
+    const { selectors } = select(['{+a}{b}{?c}']);
+    const before = bytesInUse();
+    for (let n = 0; n < 128; n++) {
+      const codes = Array.from({ length: 1_000 }, (_, index) => 0x100 + 1_000 * (n % 10) + index);
+      selectors[0]?.matches(`${String.fromCharCode(...codes)}${n}`);
+    }
+    // Without a bound in bytes 21 MB.
+    expect(bytesInUse() - before).toBeLessThan(12 * MEGABYTE);
+  });
+});
+
+/** A client with a hundred templates that are nobody else's asks for a topic, and goes. */
+function selectAndLeave(n: number): void {
+  const templates = Array.from({ length: 100 }, (_, index) => `{a}${n}/${index}{?b,c}`.padEnd(150));
+  select(templates.map((text) => text.replaceAll(' ', '-'))).asksForTopic('topic');
+}
+
+function fail(_: unknown, error: unknown): never {
+  throw error;
+}
+
+function bytesInUse(): number {
+  collectGarbage();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
