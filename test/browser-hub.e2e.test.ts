@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -406,6 +406,58 @@ describe('when the server was stopped and is started again', () => {
     expect(await gap.textContent()).toMatch(/Updates were missed: the server does not know/);
     expect(await gap.textContent()).toContain(id);
   });
+
+  test('the page says that updates are withheld from those without a token', async () => {
+    const page = await openPage();
+    await subscribe(page, BOOKS);
+    await state(page, 'hub', 'open');
+    const id = await send('one');
+    await newest(page, 'one');
+    await restart(() => Promise.resolve(), { ...journal, ANONYMOUS: 'no-replay' });
+
+    const gap = testId(page, 'hub-events').locator('li[data-event="gap"] .update-data');
+    expect(await gap.textContent()).toBe(
+      `Updates were missed: the server tells what came after ${id} only to clients with a token. New updates follow.`,
+    );
+    await send('two');
+    await newest(page, 'two');
+  });
+
+  test('the page says that updates are damaged, and shows those that are not', async () => {
+    const page = await openPage();
+    await subscribe(page, BOOKS);
+    await state(page, 'hub', 'open');
+    const id = await send('one');
+    await newest(page, 'one');
+    await restart(async (other) => {
+      await send('to be damaged', BOOK, other);
+      await send('three', BOOK, other);
+      await other.stop();
+      await damage('to be damaged');
+    });
+
+    await newest(page, 'three');
+    const gap = testId(page, 'hub-events').locator('li[data-event="gap"] .update-data');
+    expect(await gap.textContent()).toMatch(
+      `Updates were missed: the server cannot read some of what came after ${id}. The oldest that it holds is ${id}.`,
+    );
+    expect(await updates(page).locator('.update-data').allTextContents()).not.toContain(
+      'to be damaged',
+    );
+  });
+
+  /** Changes a text in the journal's file, wherever it stands. */
+  async function damage(text: string) {
+    const file = join(directory, 'data.mdb');
+    const bytes = await readFile(file);
+    let found = 0;
+    for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) {
+      bytes[at] = 0x21;
+      found += 1;
+    }
+    expect(found).toBeGreaterThan(0);
+    await writeFile(file, bytes);
+  }
 
   test("a page's own EventSource resumes by Last-Event-ID", async () => {
     const page = await openPage();

@@ -12,8 +12,18 @@ interface Gap {
   lastEventID: string;
   /** The id of the oldest update that is held; null if there is none. */
   oldest: string | null;
-  reason: 'trimmed' | 'unknown';
+  reason: keyof typeof causes;
 }
+
+/** Why updates are missing, said to a reader who was last sent some id. */
+const causes = {
+  trimmed: (id: string) => `the server no longer holds everything that came after ${id}.`,
+  unknown: (id: string) =>
+    `the server does not know ${id}, the last id seen here, so it cannot tell which.`,
+  damaged: (id: string) => `the server cannot read some of what came after ${id}.`,
+  withheld: (id: string) =>
+    `the server tells what came after ${id} only to clients with a token. New updates follow.`,
+};
 
 export function startHubView(): void {
   scrollByKeyboard(one('#hub-scroller'));
@@ -51,12 +61,7 @@ function itemFor({ type, lastEventId, data }: MessageEvent<string>): HTMLLIEleme
 }
 
 function itemForGap({ lastEventID, oldest, reason }: Gap): HTMLLIElement {
-  const cause =
-    reason === 'trimmed'
-      ? `the server no longer holds everything that came after ${lastEventID}.`
-      : `the server does not know ${lastEventID}, the last id seen here, so it cannot tell which.`;
-  const rest =
-    oldest === null ? 'It holds no update now.' : `The oldest that it holds is ${oldest}.`;
+  const cause = causes[reason](lastEventID);
   return make(
     'li',
     'gap',
@@ -64,15 +69,22 @@ function itemForGap({ lastEventID, oldest, reason }: Gap): HTMLLIElement {
     ' ',
     make('span', 'update-time', new Date().toLocaleTimeString('en-GB')),
     ' ',
-    make('p', 'update-data', `Updates were missed: ${cause} ${rest}`),
+    make('p', 'update-data', `Updates were missed: ${cause}${restOf(reason, oldest)}`),
   );
+}
+
+/** What the server holds. Of what is withheld it says nothing. */
+function restOf(reason: Gap['reason'], oldest: string | null): string {
+  if (reason === 'withheld') return '';
+  return oldest === null ? ' It holds no update now.' : ` The oldest that it holds is ${oldest}.`;
 }
 
 /** A publisher may call its own updates gaps as well; those are shown as they are. */
 function parseGap(data: string): Gap | undefined {
   try {
     const gap: Partial<Gap> | null = JSON.parse(data);
-    return gap?.reason === 'trimmed' || gap?.reason === 'unknown' ? (gap as Gap) : undefined;
+    const isKnown = typeof gap?.reason === 'string' && Object.hasOwn(causes, gap.reason);
+    return isKnown ? (gap as Gap) : undefined;
   } catch {
     return undefined;
   }
