@@ -29,6 +29,7 @@ import {
   dataOf,
   KEEP_ALL,
   NO_LIMIT,
+  newestOf,
   readAll,
   testContract,
   until,
@@ -681,7 +682,7 @@ async function snapshot(journal: Journal, refs: readonly EntryRef[]): Promise<un
     byTopic: await readAll(journal, { topics: ['t', 'd'] }),
     trimmed: (await journal.read({ ...NO_LIMIT, after: refs[0]?.position })).trimmed,
     topics: await allTopics(journal),
-    latest: await journal.newest('t', 1),
+    latest: await newestOf(journal, 't', 1),
     bounds: await journal.bounds(),
     located: await Promise.all(refs.map(({ id }) => journal.locate(id))),
   };

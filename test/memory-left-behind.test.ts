@@ -32,7 +32,8 @@ describe('what strangers leave behind', () => {
     const journal = openMemoryJournal({ maxUpdates: 10_000, maxAgeMs: 0 });
     for (let n = 0; n < 1_000; n++) await journal.append([update('topic', `update ${n}`)]);
     const { head } = await journal.bounds();
-    const window = new Window(0, head?.position);
+    const window = new Window(0);
+    window.restart(head?.position as string);
     const reads = new JournalReads(journal, window, new EntryFrames(fail));
     const read = async () => new WeakRef(await reads.read(undefined, undefined));
 

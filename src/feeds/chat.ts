@@ -1,8 +1,9 @@
-import { comparePositions, type Entry, type Journal } from '../journal/journal.js';
+import type { Entry, Journal } from '../journal/journal.js';
 import { type JournalOptions, openJournal } from '../journal/open.js';
 import type { EventStream } from '../sse/event-stream.js';
+import { followMessages } from './follow-messages.js';
 import { type ChatMessage, decodeMessage, MAX_MESSAGES, MessageList } from './message-list.js';
-import { CHAT_TOPIC, ChatError, PostQueue } from './post-queue.js';
+import { ChatError, PostQueue } from './post-queue.js';
 import { Readers } from './readers.js';
 
 export interface Chat {
@@ -68,7 +69,7 @@ async function chatOver(journal: Journal, log: ChatOptions['log']): Promise<Chat
     readers.update();
   }
 
-  await followFrom(journal, receive);
+  await followMessages(journal, receive, log);
   return {
     failure: undefined,
     post: (message) => posts.add(message),
@@ -78,22 +79,6 @@ async function chatOver(journal: Journal, log: ChatOptions['log']): Promise<Chat
       await journal.close();
     },
   };
-}
-
-/** Calls back with the newest messages held, and then with every new one. */
-async function followFrom(
-  journal: Journal,
-  receive: (entries: readonly Entry[]) => void,
-): Promise<void> {
-  // Followed before it is read, so that nothing falls between the two.
-  const early: Entry[] = [];
-  let follow = (entries: readonly Entry[]): void => void early.push(...entries);
-  journal.follow((entries) => follow(entries));
-  const held = await journal.newest(CHAT_TOPIC, MAX_MESSAGES);
-  const last = held.at(-1)?.position;
-  receive(held);
-  receive(early.filter(({ position }) => !last || comparePositions(position, last) > 0));
-  follow = receive;
 }
 
 function unavailableChat(cause: unknown): Chat {

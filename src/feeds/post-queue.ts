@@ -107,15 +107,19 @@ export class PostQueue {
   }
 }
 
-/** What the disk says is for the operator, and in the log; strangers are told what it means for them. */
+/** What the journal says is for the operator, and in the log; strangers are told what it means for them. */
 function unavailable(cause: unknown): ChatError {
-  const reason =
-    cause instanceof JournalError && cause.code === 'ERR_JOURNAL_CLOSED'
-      ? 'The chat is closing.'
-      : "The chat's journal cannot be written, as on a full disk.";
-  return new ChatError(
-    'ERR_CHAT_UNAVAILABLE',
-    `${reason} The message was not kept: send it again later.`,
-    { cause },
-  );
+  const code = cause instanceof JournalError ? cause.code : undefined;
+  return new ChatError('ERR_CHAT_UNAVAILABLE', REASONS.get(code) ?? NOT_KEPT, { cause });
 }
+
+const NOT_KEPT =
+  "The chat's journal cannot be written, as on a full disk. The message was not kept: send it again later.";
+
+const REASONS = new Map<string | undefined, string>([
+  ['ERR_JOURNAL_CLOSED', 'The chat is closing. The message was not kept: send it again later.'],
+  [
+    'ERR_JOURNAL_OUTCOME_UNKNOWN',
+    "The chat's journal did not answer in time. Whether the message was kept is not known.",
+  ],
+]);

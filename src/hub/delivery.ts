@@ -1,105 +1,155 @@
-import type { Entry } from '../journal/journal.js';
+import { comparePositions, type Entry, type Follower, type Position } from '../journal/journal.js';
+import { later } from '../journal/select.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { TurnBudget } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
 import { SelectionIndex } from '../topics/selection-index.js';
+import { Arrivals } from './arrivals.js';
 import type { EntryFrames } from './entry-frames.js';
 import { FrameMemory } from './frame-memory.js';
 import { Group, type Written } from './group.js';
 import type { Window } from './window.js';
+
+/** What the journal is followed to: its next entry, or that the place in it was lost up to a position. */
+type Followed = Entry | { readonly lostThrough: Position };
+
+export interface DeliveryEvents {
+  /** A live stream does not read. It has left, and is no longer delivered to. */
+  onStall(stream: EventStream, written: Written): void;
+  /** A live stream has left because the place in the journal was lost: what comes next is not what it misses. */
+  onLost(stream: EventStream, written: Written): void;
+  /** The place in the journal was lost, and delivery goes on after this position. */
+  onRestart(after: Position): void;
+}
 
 /**
  * The way of an update from the journal to the live subscriptions: through the window, to the groups whose
  * selection admits it. As a rule it takes it at once. What takes longer, because there are many updates, or many
  * templates that a new topic is to be compared with, is done in slices of time; the others wait behind it, in order.
  */
-export class Delivery {
+export class Delivery implements Follower {
   readonly #window: Window;
   readonly #frames: EntryFrames;
   /** Of the frames that the window holds. */
   readonly #memory = new FrameMemory();
-  readonly #onStall: (stream: EventStream, written: Written) => void;
-  readonly #index = new SelectionIndex<Group>();
-  readonly #groups = new Map<string, Group>();
-  /** What the journal has and the window has not, behind the first `#next`, which are delivered. */
-  #entries: Entry[] = [];
+  readonly #events: DeliveryEvents;
+  readonly #arrivals = new Arrivals();
+  #index = new SelectionIndex<Group>();
+  #groups = new Map<string, Group>();
+  /** What was followed and is not yet delivered, behind the first `#next`, which are. */
+  #followed: Followed[] = [];
   #next = 0;
-  /** How many have come to be delivered, and how many are. */
-  #received = 0;
-  #delivered = 0;
+  #state: 'new' | 'open' | 'closed' = 'new';
   readonly #budget = new TurnBudget();
   #scheduled: NodeJS.Immediate | undefined;
-  /** Those who wait until so many are delivered, in order. */
-  readonly #waiting: { readonly until: number; readonly resolve: () => void }[] = [];
 
-  /** @param onStall told of a live stream that does not read; it has left, and is no longer delivered to. */
-  constructor(
-    window: Window,
-    frames: EntryFrames,
-    onStall: (stream: EventStream, written: Written) => void,
-  ) {
+  constructor(window: Window, frames: EntryFrames, events: DeliveryEvents) {
     this.#window = window;
     this.#frames = frames;
-    this.#onStall = onStall;
+    this.#events = events;
+  }
+
+  /** Begins after a position. What comes before this call waits for it. */
+  open(after: Position): void {
+    this.#window.restart(after);
+    this.#arrivals.reach(after);
+    this.#state = 'open';
+    this.#deliverSome();
   }
 
   /** Delivers the journal's next entries, in order and after all that came before. */
-  deliver(entries: readonly Entry[]): void {
-    for (const entry of entries) this.#entries.push(entry);
-    this.#received += entries.length;
-    if (this.#scheduled === undefined) this.#deliverSome();
+  entries(entries: readonly Entry[]): void {
+    for (const entry of entries) this.#followed.push(entry);
+    this.#wake();
   }
 
-  /** Resolves when all is delivered that has come until now. */
-  delivered(): Promise<void> {
-    if (this.#delivered === this.#received) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push({ until: this.#received, resolve }));
+  /**
+   * Some entries up to here will not come. So the window begins anew, and streams that are live become cursors again:
+   * what they have missed is read from the journal.
+   */
+  lost(through: Position): void {
+    this.#followed.push({ lostThrough: through });
+    this.#wake();
+  }
+
+  /**
+   * Resolves when everything up to a position is delivered, with true; or with false if that takes too long, the
+   * stream closes or delivery ends.
+   */
+  reached(position: Position, stream: EventStream): Promise<boolean> {
+    return this.#arrivals.wait(position, stream, () => this.#isOnItsWay(position));
   }
 
   /** Delivers no more. */
   close(): void {
+    this.#state = 'closed';
     clearImmediate(this.#scheduled);
-    this.#entries = [];
+    this.#followed = [];
     this.#next = 0;
-    this.#delivered = this.#received;
-    this.#tellWaiting();
+    this.#arrivals.close();
+  }
+
+  #wake(): void {
+    if (this.#state === 'open' && this.#scheduled === undefined) this.#deliverSome();
   }
 
   #deliverSome(): void {
     this.#scheduled = undefined;
-    while (this.#next < this.#entries.length) {
-      if (this.#budget.isOver || !this.#deliverOne(this.#entries[this.#next] as Entry)) {
+    while (this.#next < this.#followed.length) {
+      const next = this.#followed[this.#next] as Followed;
+      if (this.#budget.isOver || !this.#deliverOne(next)) {
         this.#scheduled = setImmediate(() => this.#deliverSome());
         break;
       }
       this.#next += 1;
-      this.#delivered += 1;
     }
     // Moving what is left once half is gone costs a constant for each.
-    if (this.#next * 2 >= this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#next);
+    if (this.#next * 2 >= this.#followed.length) {
+      this.#followed = this.#followed.slice(this.#next);
       this.#next = 0;
     }
-    this.#tellWaiting();
-  }
-
-  #tellWaiting(): void {
-    const first = this.#waiting.findIndex(({ until }) => until > this.#delivered);
-    const done = this.#waiting.splice(0, first === -1 ? this.#waiting.length : first);
-    for (const { resolve } of done) resolve();
   }
 
   /** Returns whether it is delivered: if not, the time is over, and it is to be tried again. */
-  #deliverOne(entry: Entry): boolean {
-    const groups = this.#index.matching(entry, this.#budget);
+  #deliverOne(next: Followed): boolean {
+    if ('lostThrough' in next) {
+      this.#restart(next.lostThrough);
+      return true;
+    }
+    // A journal that tells an entry again, as over a connection that was lost, must not send it again.
+    if (comparePositions(next.position, this.#arrivals.through) <= 0) return true;
+    const groups = this.#index.matching(next, this.#budget);
     if (groups === undefined) return false;
-    const frame = this.#frames.encode(entry, this.#memory);
-    if (frame === undefined) return true;
-    // From here on in one turn: a client that found itself at the head before joins before, or has it to read.
-    const before = this.#window.head;
-    const update = this.#window.add(entry, frame);
-    for (const group of groups) group.send(update, before);
+    const frame = this.#frames.encode(next, this.#memory);
+    if (frame !== undefined) {
+      // From here on in one turn: a client that found itself at the head before joins before, or has it to read.
+      const before = this.#window.head;
+      const update = this.#window.add(next, frame);
+      for (const group of groups) group.send(update, before);
+    }
+    this.#arrivals.reach(next.position);
     return true;
+  }
+
+  /** All in one turn: nobody joins a group from a cursor that is before the hole. */
+  #restart(lostThrough: Position): void {
+    const before = this.#window.head;
+    const through = later(this.#arrivals.through, lostThrough);
+    this.#window.restart(through);
+    const groups = this.#groups;
+    this.#groups = new Map();
+    this.#index = new SelectionIndex();
+    for (const group of groups.values()) group.end(before);
+    this.#arrivals.reach(through);
+    this.#events.onRestart(through);
+  }
+
+  /** Whether what will be delivered next includes a position: it has come, and is not delivered yet. */
+  #isOnItsWay(position: Position): boolean {
+    const last = this.#followed.at(-1);
+    if (last === undefined) return false;
+    const through = 'lostThrough' in last ? last.lostThrough : last.position;
+    return comparePositions(position, through) <= 0;
   }
 
   /** Makes a stream live that has everything up to the window's head: what is delivered from now on is sent to it. */
@@ -112,8 +162,11 @@ export class Delivery {
     const existing = this.#groups.get(selection.key);
     if (existing !== undefined) return existing;
     const group = new Group(selection, {
-      onStall: this.#onStall,
+      onStall: this.#events.onStall,
+      onLost: this.#events.onLost,
       onEmpty: () => {
+        // Another one has taken its place if it has ended.
+        if (this.#groups.get(selection.key) !== group) return;
         this.#groups.delete(selection.key);
         this.#index.delete(group);
       },

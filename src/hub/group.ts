@@ -1,9 +1,10 @@
 import { Audience } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
+import { SharedTime } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
 import type { Cursor, WindowEntry } from './window.js';
 
-/** How far a stream that stalled had been written to. */
+/** How far a stream that has left its group had been written to. */
 export interface Written {
   /** Everything up to here. */
   readonly through: Cursor;
@@ -15,6 +16,8 @@ export interface Written {
 export interface GroupEvents {
   /** A member does not read, and has been taken out: it has missed what came after `written`. */
   onStall(stream: EventStream, written: Written): void;
+  /** The group has ended, and a member has been taken out. */
+  onLost(stream: EventStream, written: Written): void;
   /** The last member has left. */
   onEmpty(): void;
 }
@@ -26,13 +29,17 @@ export interface GroupEvents {
 export class Group {
   readonly selection: Selection;
   readonly #audience: Audience;
+  readonly #onLost: GroupEvents['onLost'];
   /** The newest update that it was sent. */
   #sent: Cursor | undefined;
   /** For each update that is queued and not yet written: how far its members have been written to before it. */
   readonly #queued: Written[] = [];
+  /** How far all members that are left will have been written to, once the group has ended. */
+  #end: Written | undefined;
 
-  constructor(selection: Selection, { onStall, onEmpty }: GroupEvents) {
+  constructor(selection: Selection, { onStall, onLost, onEmpty }: GroupEvents) {
     this.selection = selection;
+    this.#onLost = onLost;
     this.#audience = new Audience({
       onStall: (stream, firstMissed) => {
         const written = this.#queued[firstMissed] as Written;
@@ -41,6 +48,7 @@ export class Group {
       },
       onFlush: (count) => {
         this.#queued.splice(0, count);
+        if (this.#end && this.#queued.length === 0) void this.#letGo(this.#end);
       },
       onEmpty,
     });
@@ -57,4 +65,24 @@ export class Group {
     this.#sent = cursor;
     this.#audience.sendBytes(frame);
   }
+
+  /**
+   * Ends the group: nothing more is sent to it. Its members leave when they have been written what is queued, and then
+   * have everything up to `head`.
+   */
+  end(head: Cursor): void {
+    this.#end = { through: head, newest: this.#sent };
+    if (this.#queued.length === 0) void this.#letGo(this.#end);
+  }
+
+  async #letGo(written: Written): Promise<void> {
+    const slice = lettingGo.begin();
+    for (const stream of this.#audience) {
+      if (slice.isOver) await slice.next();
+      if (this.#audience.delete(stream)) this.#onLost(stream, written);
+    }
+  }
 }
+
+/** Of all groups that end, which all do at the same time. */
+const lettingGo = new SharedTime();

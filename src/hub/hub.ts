@@ -1,9 +1,9 @@
 import {
-  comparePositions,
-  type Entry,
+  type AppendOptions,
+  BEGINNING,
   type EntryRef,
+  type Following,
   type Journal,
-  type Position,
 } from '../journal/journal.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { TimeSlice } from '../time-slice.js';
@@ -17,7 +17,7 @@ import { JournalTopics } from './journal-topics.js';
 import { type Gap, type Start, Subscription, type SubscriptionParts } from './subscription.js';
 import { TemplateCosts } from './template-costs.js';
 import { type Publication, ValidUpdates } from './update.js';
-import { BEGINNING, Window } from './window.js';
+import { Window } from './window.js';
 
 export interface HubOptions {
   /** Bytes of the most recent updates to hold in memory. Default: 64 MiB. */
@@ -81,36 +81,39 @@ export class Hub {
   readonly #forget: (this: EventStream) => void;
   readonly #templates = new TemplateCosts();
   #slow = 0;
-  #unfollow: () => void = () => undefined;
+  #following: Following | undefined;
 
-  /** Opens a hub over a journal, which stays the caller's to close, after the hub. */
+  /**
+   * Opens a hub over a journal, which stays the caller's to close, after the hub.
+   *
+   * @throws {JournalError} as `Journal.follow` does.
+   */
   static async open(journal: Journal, options: HubOptions = {}): Promise<Hub> {
-    // Followed before the head is known, so that nothing falls between the two.
-    const early: Entry[] = [];
-    let deliver = (entries: readonly Entry[]): void => {
-      early.push(...entries);
-    };
-    const unfollow = journal.follow((entries) => deliver(entries));
-    const { head } = await journal.bounds();
     const { log = console.error, logOften = (_, message) => log(message), ...given } = options;
-    const hub = new Hub(journal, head?.position, { ...DEFAULTS, ...given, logOften });
-    hub.#unfollow = unfollow;
-    deliver = (entries) => hub.#delivery.deliver(entries);
-    deliver(early.filter(({ position }) => !head || comparePositions(position, head.position) > 0));
+    const hub = new Hub(journal, { ...DEFAULTS, ...given, logOften });
+    hub.#following = await journal.follow(hub.#delivery);
+    hub.#delivery.open(hub.#following.after);
     return hub;
   }
 
-  private constructor(journal: Journal, head: Position | undefined, options: Settings) {
+  private constructor(journal: Journal, options: Settings) {
     this.#journal = journal;
-    const window = new Window(options.windowMaxBytes, head);
+    const window = new Window(options.windowMaxBytes);
     const frames = new EntryFrames(({ position }, error) => {
       options.logOften(
         'unsendable',
         `The update at ${position} cannot be sent and is left out. ${String(error)}`,
       );
     });
-    const delivery = new Delivery(window, frames, (stream, written) => {
-      this.#stalled(stream, written);
+    const delivery = new Delivery(window, frames, {
+      onStall: (stream, written) => this.#stalled(stream, written),
+      onLost: (stream, written) => this.#fallBehind(stream, written),
+      onRestart: (after) => {
+        options.logOften(
+          'place lost',
+          `The place in the journal was lost. What clients have missed up to ${after} is read from it.`,
+        );
+      },
     });
     this.#delivery = delivery;
     this.#frames = frames;
@@ -122,7 +125,16 @@ export class Hub {
       topics: new JournalTopics(journal, window),
       catchUps: new CatchUps(),
       transientTopics: options.transientTopics,
-      delivered: () => delivery.delivered(),
+      reached: async (position, stream) => {
+        const isReached = await delivery.reached(position, stream);
+        if (!isReached && stream.writable) {
+          options.logOften(
+            'behind',
+            `A client has had updates up to ${position}, which this process has not followed yet. Its stream ends.`,
+          );
+        }
+        return isReached;
+      },
       join: ({ stream, selection }) => delivery.join(stream, selection),
     };
     this.#options = options;
@@ -142,9 +154,12 @@ export class Hub {
    * @throws {UpdateError} for one that cannot be kept or sent; then nothing was appended.
    *   {@link JournalError} as `Journal.append` does.
    */
-  async publish(updates: readonly Publication[] | ValidUpdates): Promise<readonly EntryRef[]> {
+  async publish(
+    updates: readonly Publication[] | ValidUpdates,
+    options?: AppendOptions,
+  ): Promise<readonly EntryRef[]> {
     const { list } = updates instanceof ValidUpdates ? updates : new ValidUpdates(updates);
-    return this.#journal.append(list);
+    return this.#journal.append(list, options);
   }
 
   /**
@@ -215,7 +230,7 @@ export class Hub {
 
   /** Stops delivering. Streams are their owner's to end. */
   close(): void {
-    this.#unfollow();
+    this.#following?.close();
     this.#delivery.close();
   }
 
@@ -248,6 +263,12 @@ export class Hub {
       'slow client',
       `${subscription.identity} does not read; its cursor waits for it.`,
     );
-    this.#watch(subscription, subscription.fallBehind(written));
+    this.#fallBehind(stream, written);
+  }
+
+  /** A client is live no longer. */
+  #fallBehind(stream: EventStream, written: Written): void {
+    const subscription = this.#subscriptions.get(stream);
+    if (subscription) this.#watch(subscription, subscription.fallBehind(written));
   }
 }

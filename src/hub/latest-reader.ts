@@ -1,10 +1,5 @@
-import {
-  comparePositions,
-  type Entry,
-  type Position,
-  positionAfter,
-  positionBefore,
-} from '../journal/journal.js';
+import { comparePositions, type Entry, type Position, positionAfter } from '../journal/journal.js';
+import { CHUNK_BYTES } from '../sse/chunks.js';
 import type { Selection } from '../topics/selection.js';
 import type { Turn } from './catch-ups.js';
 import { NOTHING, oldestHeld, type Sources, type Step } from './reader.js';
@@ -18,13 +13,33 @@ const MAX_LOOKED_AT = 10_000;
 /** Of how many topics the newest is remembered. */
 const MAX_KNOWN_TOPICS = 10_000;
 const LOOK_AT_ONCE = 100;
+/** Of how many topics the newest is looked up at once: at first, and if their updates are small. */
+const FEW_TOPICS = 8;
+const MANY_TOPICS = 256;
 const LOOK_AT_LENGTH = 64 * 1024;
+
+/** How many updates are read at once by their positions. */
+const MAX_READ_AT_ONCE = 64;
+/** How many of the window's oldest updates are read by their positions as well, since they may leave it meanwhile. */
+const MAX_MARGIN = 2_000;
+
+/** Where an update stands that is to be read, and how long it is: its data, or its frame. */
+interface Found {
+  readonly position: Position;
+  readonly length: number;
+}
+
+interface Older {
+  readonly found: readonly Found[];
+  /** The first of them that has not been read. */
+  next: number;
+}
 
 /**
  * Reads the newest held update of each topic of a selection, in order, up to the head of when it was made. Of
  * topics that the window does not have, as many as `MAX_OLDER_TOPICS` are looked up.
  *
- * What it holds meanwhile are the positions of those: a client may take its time.
+ * What it holds meanwhile are the positions of those, and of the window's oldest: a client may take its time.
  */
 export class LatestReader {
   readonly #sources: Sources;
@@ -33,8 +48,8 @@ export class LatestReader {
   readonly #head: Cursor;
   /** Before the oldest update that the journal held at the start: the window may have older ones. */
   #oldest: Cursor;
-  /** Where updates stand that have left the window or never were in it, in order. */
-  #older: { readonly positions: readonly Position[]; next: number } | undefined;
+  /** The updates that have left the window, may soon, or never were in it, in order. */
+  #older: Older | undefined;
   /** Everything of the window up to here has been read. */
   #cursor: Cursor | undefined;
   /** What was found out of topics by those who may see private updates. */
@@ -51,8 +66,8 @@ export class LatestReader {
   }
 
   get isDone(): boolean {
-    const { positions, next } = this.#older ?? { positions: [], next: 0 };
-    return next === positions.length && this.#cursor?.ordinal === this.#head.ordinal;
+    const { found, next } = this.#older ?? { found: [], next: 0 };
+    return next === found.length && this.#cursor?.ordinal === this.#head.ordinal;
   }
 
   async next(turn: Turn): Promise<Step> {
@@ -64,15 +79,12 @@ export class LatestReader {
     }
     if (this.#older === undefined) {
       this.#oldest = await oldestHeld(this.#sources);
-      this.#older = { positions: await this.#findOlder(turn), next: 0 };
-      this.#cursor = this.#upToHead(this.#window.start);
+      const from = this.#behindStart();
+      this.#older = { found: await this.#findOlder(from, turn), next: 0 };
+      this.#cursor = from;
       return NOTHING;
     }
-    const position = this.#older.positions[this.#older.next];
-    if (position !== undefined) {
-      this.#older.next += 1;
-      return this.#readOlder(position);
-    }
+    if (this.#older.next < this.#older.found.length) return this.#readOlder(this.#older, turn);
     return this.#readWindow(this.#cursor as Cursor, turn);
   }
 
@@ -90,6 +102,13 @@ export class LatestReader {
 
   #upToHead(cursor: Cursor): Cursor {
     return cursor.ordinal < this.#head.ordinal ? cursor : this.#head;
+  }
+
+  /** Where the window is read from: behind what may leave it while the rest is looked up. */
+  #behindStart(): Cursor {
+    const { start } = this.#window;
+    const margin = Math.min(Math.ceil((this.#head.ordinal - start.ordinal) / 2), MAX_MARGIN);
+    return this.#upToHead(this.#window.entryAt(start.ordinal + margin)?.cursor ?? start);
   }
 
   async #isLatest({ cursor, topics }: WindowEntry, turn: Turn): Promise<boolean> {
@@ -126,38 +145,75 @@ export class LatestReader {
     return undefined;
   }
 
-  async #readOlder(position: Position): Promise<Step> {
-    const range = {
-      after: positionBefore(position),
-      through: position,
-      maxEntries: 1,
-      maxLength: 1,
-    };
-    const { entries } = await this.#sources.journal.read(range);
-    const [entry] = entries;
-    const frame = entry && this.#sources.frames.encode(entry);
-    if (entry === undefined || frame === undefined) return NOTHING;
-    this.#last = position;
-    return { kind: 'frames', frames: [frame], lastEventId: entry.id };
+  async #readOlder(older: Older, turn: Turn): Promise<Step> {
+    const { journal, frames: encoder } = this.#sources;
+    // All at once: over a network each takes as long as all of them.
+    const some = await Promise.all(
+      takeSome(older).map(async ({ position }) => {
+        const range = { from: position, through: position, maxEntries: 1, maxLength: 1 };
+        const { entries } = await journal.read(range);
+        return { position, entry: entries[0] };
+      }),
+    );
+    const frames: Buffer[] = [];
+    let bytes = 0;
+    let lastEventId = '';
+    for (const { position, entry } of some) {
+      if (turn.isOver) await turn.next();
+      const frame = entry && encoder.encode(entry);
+      bytes += frame?.length ?? 0;
+      if (frames.length > 0 && bytes > CHUNK_BYTES) break;
+      older.next += 1;
+      this.#last = position;
+      if (entry === undefined || frame === undefined) continue;
+      frames.push(frame);
+      lastEventId = entry.id;
+    }
+    return frames.length === 0 ? NOTHING : { kind: 'frames', frames, lastEventId };
   }
 
-  async #findOlder(turn: Turn): Promise<readonly Position[]> {
-    const found = new Set<Position>();
-    let lookedUp = 0;
+  /** Finds the newest of each topic of which the window has nothing after a cursor. */
+  async #findOlder(from: Cursor, turn: Turn): Promise<readonly Found[]> {
+    const found = new Map<Position, Found>();
+    const note = (each: Found): void => {
+      const isRead = this.#last && comparePositions(each.position, this.#last) <= 0;
+      if (!isRead) found.set(each.position, each);
+    };
+    let left = MAX_OLDER_TOPICS;
+    let atOnce = FEW_TOPICS;
     for await (const page of this.#topics()) {
-      for (const topic of page) {
+      const wanted = await this.#notInWindow(page, from, note, turn);
+      while (wanted.length > 0) {
+        if (left === 0) return inOrder(found.values());
         if (turn.isOver) await turn.next();
-        if (!this.#selection.asksForTopic(topic)) continue;
-        if ((await this.#newestInWindow(topic, turn)) !== undefined) continue;
-        if (lookedUp === MAX_OLDER_TOPICS) return inOrder(found);
-        lookedUp += 1;
-        const entry = await this.#newestInJournal(topic, turn);
-        if (entry === undefined) continue;
-        const isRead = this.#last && comparePositions(entry.position, this.#last) <= 0;
-        if (!isRead) found.add(entry.position);
+        const topics = wanted.splice(0, Math.min(atOnce, left));
+        left -= topics.length;
+        const length = await this.#newestOfEach(topics, note, turn);
+        // What is read at once is held in memory: many topics only as long as their updates are small.
+        atOnce = length > LOOK_AT_LENGTH ? FEW_TOPICS : Math.min(2 * atOnce, MANY_TOPICS);
       }
     }
-    return inOrder(found);
+    return inOrder(found.values());
+  }
+
+  /** The topics that this client asks for, and of which the window has no update that it may see. */
+  async #notInWindow(
+    topics: readonly string[],
+    from: Cursor,
+    note: (found: Found) => void,
+    turn: Turn,
+  ): Promise<string[]> {
+    const wanted: string[] = [];
+    for (const topic of topics) {
+      if (turn.isOver) await turn.next();
+      if (!this.#selection.asksForTopic(topic)) continue;
+      const newest = await this.#newestInWindow(topic, turn);
+      if (newest !== undefined && newest > from.ordinal) continue;
+      const entry = newest === undefined ? undefined : this.#window.entryAt(newest);
+      if (entry === undefined) wanted.push(topic);
+      else note({ position: entry.cursor.position, length: entry.frame.length });
+    }
+    return wanted;
   }
 
   /** The topics of the journal that may be asked for, in pages. */
@@ -167,13 +223,35 @@ export class LatestReader {
     else for await (const page of this.#sources.topics.list()) yield page.topics;
   }
 
-  /** Looks backwards from the head. */
-  async #newestInJournal(topic: string, turn: Turn): Promise<Entry | undefined> {
-    let before = positionAfter(this.#head.position);
-    let count = 1; // As a rule it is the first.
-    for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; lookedAt += count) {
-      if (lookedAt > 0) count = LOOK_AT_ONCE;
-      const entries = await this.#sources.journal.newest(topic, count, before, LOOK_AT_LENGTH);
+  /** Notes the newest update of each of these topics that this client may see. Returns how much data was read at first. */
+  async #newestOfEach(
+    topics: readonly string[],
+    note: (found: Found) => void,
+    turn: Turn,
+  ): Promise<number> {
+    const before = positionAfter(this.#head.position);
+    // As a rule it is the first.
+    const lists = await this.#sources.journal.newest(topics, { count: 1, before });
+    let length = 0;
+    for (const [index, [newest]] of lists.entries()) {
+      if (turn.isOver) await turn.next();
+      if (newest === undefined) continue;
+      length += newest.data.length;
+      const entry = this.#selection.admits(newest)
+        ? newest
+        : await this.#newestBefore(newest, topics[index] as string, turn);
+      if (entry) note({ position: entry.position, length: entry.data.length });
+    }
+    return length;
+  }
+
+  /** Looks backwards for an update that this client may see. */
+  async #newestBefore({ position }: Entry, topic: string, turn: Turn): Promise<Entry | undefined> {
+    const maxLength = LOOK_AT_LENGTH;
+    let before = position;
+    for (let lookedAt = 1; lookedAt < MAX_LOOKED_AT; lookedAt += LOOK_AT_ONCE) {
+      const options = { count: LOOK_AT_ONCE, before, maxLength };
+      const [entries = []] = await this.#sources.journal.newest([topic], options);
       for (const entry of entries.toReversed()) {
         if (turn.isOver) await turn.next();
         if (this.#selection.admits(entry)) return entry;
@@ -185,6 +263,16 @@ export class LatestReader {
   }
 }
 
-function inOrder(positions: Iterable<Position>): readonly Position[] {
-  return [...positions].sort(comparePositions);
+/** As many of them as are read and written at once: little, or one. */
+function takeSome({ found, next }: Older): readonly Found[] {
+  let end = next;
+  for (let length = 0; end < found.length && end - next < MAX_READ_AT_ONCE; end += 1) {
+    length += (found[end] as Found).length;
+    if (end > next && length > CHUNK_BYTES) break;
+  }
+  return found.slice(next, end);
+}
+
+function inOrder(found: Iterable<Found>): readonly Found[] {
+  return [...found].sort((a, b) => comparePositions(a.position, b.position));
 }

@@ -1,17 +1,12 @@
-import {
-  comparePositions,
-  type Journal,
-  type Position,
-  positionBefore,
-} from '../journal/journal.js';
+import { BEGINNING, comparePositions, type Journal, type Position } from '../journal/journal.js';
 import { later } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
 import type { Selection } from '../topics/selection.js';
 import type { Turn } from './catch-ups.js';
 import type { EntryFrames } from './entry-frames.js';
-import type { JournalReads } from './journal-reads.js';
+import type { JournalBatch, JournalReads } from './journal-reads.js';
 import type { JournalTopics } from './journal-topics.js';
-import { BEGINNING, type Cursor, type Window } from './window.js';
+import type { Cursor, Window } from './window.js';
 
 /** What readers read: the journal, and its newest entries in memory. */
 export interface Sources {
@@ -22,8 +17,6 @@ export interface Sources {
   readonly frames: EntryFrames;
   /** What the topics of transient updates start with, if there are any. */
   readonly transientTopics: string | undefined;
-  /** Resolves when all that the journal is known to have is in the window. */
-  delivered(): Promise<void>;
 }
 
 /** What a reader came upon. */
@@ -75,11 +68,9 @@ export class Reader {
     this.#oldest = sources.window.start;
   }
 
-  /** Puts the cursor after a position; before the oldest update held if that is undefined. */
+  /** Puts the cursor after a position up to which the window has come; before the oldest update held if undefined. */
   async startAfter(position: Position | undefined): Promise<void> {
     const { window } = this.#sources;
-    // Otherwise it would be put at the head, and get again what it has had.
-    if (position !== undefined) await this.#sources.delivered();
     this.#oldest = await oldestHeld(this.#sources);
     this.#at =
       position === undefined || comparePositions(position, window.start.position) < 0
@@ -114,7 +105,9 @@ export class Reader {
   /** Reads what is older than the window. */
   async #readJournal(after: Position | undefined, turn: Turn): Promise<Step> {
     const topics = await this.#topicsToRead(turn);
-    const batch = await this.#sources.reads.read(after, topics);
+    const whole = await this.#sources.reads.read(after, topics);
+    // The window may have moved on since the topics were listed: what came after that may be of others.
+    const batch = this.#asked?.topics === undefined ? whole : upTo(whole, this.#asked.through);
     const { missingThrough } = batch;
     if (missingThrough !== undefined && isBefore(this.#toldThrough, missingThrough)) {
       const isMissed = await this.#hasMissed(this.#unlessTold(after), turn);
@@ -209,11 +202,20 @@ export class Reader {
   }
 }
 
+/** The part of a batch up to a position. */
+function upTo(batch: JournalBatch, through: Position): JournalBatch {
+  if (comparePositions(batch.start.position, through) <= 0) return batch;
+  if (batch.through !== undefined && !batch.isLast && !isBefore(through, batch.through))
+    return batch;
+  const entries = batch.entries.filter(({ entry }) => !isBefore(through, entry.position));
+  return { ...batch, entries, through, isLast: false };
+}
+
 /** Before the oldest update that the journal holds. */
 export async function oldestHeld({ journal, window }: Sources): Promise<Cursor> {
   const { oldest } = await journal.bounds();
   if (oldest === undefined) return window.head;
-  return window.cursorAt(positionBefore(oldest.position));
+  return window.cursorBefore(oldest.position);
 }
 
 function isBefore(position: Position | undefined, other: Position): boolean {

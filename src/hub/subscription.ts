@@ -1,4 +1,4 @@
-import type { Position } from '../journal/journal.js';
+import { BEGINNING, type Position } from '../journal/journal.js';
 import { inChunks } from '../sse/chunks.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selection } from '../topics/selection.js';
@@ -6,7 +6,7 @@ import { type CatchUps, ClientGone, type Turn } from './catch-ups.js';
 import type { Written } from './group.js';
 import { LatestReader } from './latest-reader.js';
 import { Reader, type Sources, type Step } from './reader.js';
-import { BEGINNING, type Cursor } from './window.js';
+import type { Cursor } from './window.js';
 
 /** Where a subscription starts to read, as `Hub.locate` found it. */
 export interface Start {
@@ -35,6 +35,8 @@ export type GapReason = 'trimmed' | 'unknown' | 'damaged' | 'withheld';
 /** What a subscription does with its stream. */
 export interface SubscriptionParts extends Sources {
   readonly catchUps: CatchUps;
+  /** Resolves with whether the window has come up to a position: false if that takes too long, or the stream closes. */
+  reached(position: Position, stream: EventStream): Promise<boolean>;
   /** Makes the stream live. Its cursor is at the head: what is delivered from now on is for the hub to send. */
   join(subscription: Subscription): void;
 }
@@ -73,8 +75,16 @@ export class Subscription {
     this.#lastEventId = stream.lastEventId;
   }
 
-  /** Starts where a client wants to read on, and tells it first what it has missed. */
+  /**
+   * Starts where a client wants to read on, and tells it first what it has missed. A client may have had more, from
+   * another process, than this one has followed. Put at the head it would get that again; so it waits. If it waits in
+   * vain its stream ends, and it comes back with the id that it has.
+   */
   async startAt({ after, gap }: Start): Promise<void> {
+    if (after !== undefined && !(await this.#parts.reached(after, this.stream))) {
+      this.stream.end();
+      return;
+    }
     const reader = new Reader(this.#parts, this.selection);
     await reader.startAfter(after);
     if (gap) await this.#sendGap(gap);

@@ -1,4 +1,4 @@
-import { comparePositions, type Entry, type Position } from '../journal/journal.js';
+import { BEGINNING, comparePositions, type Entry, type Position } from '../journal/journal.js';
 import { mergeDistinct } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
 import type { Selection } from '../topics/selection.js';
@@ -14,15 +14,12 @@ export interface WindowEntry {
 
 /** How far somebody has read: everything up to this entry. */
 export interface Cursor {
-  /** Counts the entries that this process has followed, from 1. */
+  /** Counts the entries that this process has followed, and the beginnings of its window. */
   readonly ordinal: number;
   readonly position: Position;
-  /** Of the entry; undefined if it was there before this process, which has not read it. */
+  /** Of the entry; undefined where the window begins, of which no entry is known. */
   readonly id: string | undefined;
 }
-
-/** Before every position of any journal. */
-export const BEGINNING: Position = '0-0';
 
 /** What an entry occupies beside its frame, and each of its topics beside its characters if no other entry has it. */
 const ENTRY_OVERHEAD_BYTES = 350;
@@ -39,14 +36,11 @@ export class Window {
   #entries: WindowEntry[] = [];
   #first = 0;
   readonly #byTopic = new Map<string, TopicOrdinals>();
-  #start: Cursor;
-  #head: Cursor;
+  #start: Cursor = { ordinal: 0, position: BEGINNING, id: undefined };
+  #head: Cursor = this.#start;
 
-  /** @param start the journal's newest position at this moment; every entry after it is to be added. */
-  constructor(maxBytes: number, start = BEGINNING) {
+  constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
-    this.#start = { ordinal: 0, position: start, id: undefined };
-    this.#head = this.#start;
   }
 
   /** Every entry after this one is here. */
@@ -57,6 +51,19 @@ export class Window {
   /** The newest entry. */
   get head(): Cursor {
     return this.#head;
+  }
+
+  /**
+   * Begins anew after a position: every entry after it is to be added, and those before are not all here. The new
+   * start has an ordinal of its own, so that a cursor at the head of before is older than the window.
+   */
+  restart(after: Position): void {
+    this.#entries = [];
+    this.#first = 0;
+    this.#bytes = 0;
+    this.#byTopic.clear();
+    this.#start = { ordinal: this.#head.ordinal + 1, position: after, id: undefined };
+    this.#head = this.#start;
   }
 
   /** Adds the journal's next entry, with its frame. */
@@ -85,12 +92,22 @@ export class Window {
 
   /** A cursor at a position: at the window's start if it is before that. */
   cursorAt(position: Position): Cursor {
+    return this.#cursorWhile((held) => comparePositions(held, position) <= 0);
+  }
+
+  /** A cursor after which the entry at a position comes next, if it is here: otherwise as {@link cursorAt}. */
+  cursorBefore(position: Position): Cursor {
+    return this.#cursorWhile((held) => comparePositions(held, position) < 0);
+  }
+
+  /** At the last entry for whose position something holds, which does for all before it. */
+  #cursorWhile(holds: (position: Position) => boolean): Cursor {
     let low = this.#first;
     let high = this.#entries.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
       const entry = this.#entries[middle] as WindowEntry;
-      if (comparePositions(entry.cursor.position, position) <= 0) low = middle + 1;
+      if (holds(entry.cursor.position)) low = middle + 1;
       else high = middle;
     }
     return low === this.#first ? this.#start : (this.#entries[low - 1] as WindowEntry).cursor;

@@ -97,28 +97,6 @@ export function settle(appends: readonly Append[], { outcomes }: Plan): void {
   });
 }
 
-/** Those who follow a journal. */
-export class Followers {
-  readonly #listeners = new Set<(entries: readonly Entry[]) => void>();
-
-  add(listener: (entries: readonly Entry[]) => void): () => void {
-    // Wrapped, so that a function that follows twice is called twice and stops one at a time.
-    const own = (entries: readonly Entry[]): void => listener(entries);
-    this.#listeners.add(own);
-    return () => this.#listeners.delete(own);
-  }
-
-  tell(entries: readonly Entry[]): void {
-    if (entries.length === 0) return;
-    // A copy: who begins to follow in here follows what comes next.
-    for (const listener of [...this.#listeners]) listener(entries);
-  }
-
-  clear(): void {
-    this.#listeners.clear();
-  }
-}
-
 export function toRef({ id, position }: EntryRef): EntryRef {
   return { id, position };
 }

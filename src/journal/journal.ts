@@ -52,9 +52,52 @@ export interface Entry extends Update {
 /** Names one entry both ways. */
 export type EntryRef = Pick<Entry, 'id' | 'position'>;
 
+/** Before every position of any journal. */
+export const BEGINNING: Position = '0-0';
+
+/** How an append is made. */
+export interface AppendOptions {
+  /** Makes a repeat of the call the same call: see {@link Journal.append}. */
+  readonly key?: AppendKey | undefined;
+}
+
+export interface AppendKey {
+  /** 1 to 1,024 bytes of UTF-8; opaque here. */
+  readonly key: string;
+  /** Stands for what is appended under the key, 1 to 64 bytes. */
+  readonly digest: string;
+  /** Whose share of the remembered keys it counts to: one publisher's keys do not push out another's. */
+  readonly publisher?: string | undefined;
+}
+
+/** Whoever follows a journal. What it is told stands in the order of positions, and comes one call after the other. */
+export interface Follower {
+  /** The next entries, at least one. Does not throw. */
+  entries(entries: readonly Entry[]): void;
+  /**
+   * The place was lost: of the entries after the last one told, up to this position, some or all are not told. They
+   * may be held still, or trimmed: reading tells. What is told next stands after it. Does not throw.
+   *
+   * @param through not before the last entry told; `locate` knows it as it knows the positions of entries.
+   */
+  lost(through: Position): void;
+}
+
+export interface Following {
+  /** Where it began: entries after this one are told. {@link BEGINNING} if the journal had none. */
+  readonly after: Position;
+  /** Ends it. No call after that. */
+  close(): void;
+}
+
 export interface ReadRange {
   /** Entries after this one; from the oldest held without it. It need not be held itself. */
   readonly after?: Position | undefined;
+  /**
+   * Entries from this one on, itself included if it is held. Not together with `after`. What the result says of
+   * trimmed entries is then of those after this one, and of itself.
+   */
+  readonly from?: Position | undefined;
   /** No entries after this one. */
   readonly through?: Position | undefined;
   /**
@@ -91,6 +134,13 @@ export interface ReadResult {
   readonly damaged?: boolean | undefined;
 }
 
+/** How many entries {@link Journal.newest} gives of each topic. */
+export interface NewestOptions {
+  readonly count: number;
+  readonly before?: Position | undefined;
+  readonly maxLength?: number | undefined;
+}
+
 /**
  * Where an id stands: at a position that can be read on from, or not in the journal, and why. `trimmed` is
  * told of ids that are positions, which show their age; a publisher's own id is forgotten with its entry.
@@ -113,21 +163,27 @@ export interface Journal {
    * Appends updates, all or none, next to each other and in their order, and resolves with where they
    * stand once they are durable as configured. Concurrent calls share a commit. An update whose own id is
    * held already in its scope, with the same content, is not appended again: its ref is that of the first.
-   * Held is what has not been trimmed, what shares the commit, and what stands earlier in the same call.
+   * Held is what has not been trimmed, what shares the commit, and what stands earlier in the same call. It ends
+   * within a bounded time, also where the journal cannot be reached.
    *
    * @throws {JournalError} ERR_ID_TAKEN: an own id is held in its scope with other content; nothing was appended.
-   *   ERR_JOURNAL_UNAVAILABLE: it could not be made durable; nothing was appended. ERR_JOURNAL_CLOSED.
+   *   ERR_JOURNAL_UNAVAILABLE: it could not be made durable; nothing was appended. ERR_JOURNAL_OUTCOME_UNKNOWN:
+   *   whether the updates were appended is not known; a repeat with own ids leaves them there once.
+   *   ERR_JOURNAL_CLOSED.
    */
-  append(updates: readonly Update[]): Promise<readonly EntryRef[]>;
+  append(updates: readonly Update[], options?: AppendOptions): Promise<readonly EntryRef[]>;
 
   /**
-   * Calls back with every entry that becomes durable from now on, in order of position, each once, before
-   * the `append` of it resolves. What a listener appends follows in a later call. It does not throw.
+   * Tells a follower every entry after a position, whoever appended it, in order of position and each once; those
+   * appended here before their `append` resolves. What a follower appends follows in a later call.
    *
-   * @returns a function that stops it.
-   * @throws {JournalError} ERR_JOURNAL_CLOSED.
+   * @param after without it, the newest entry that is durable now. One beyond that is the same. Where entries after it
+   *   have been trimmed, the follower is first told that its place was lost.
+   * @returns when it follows: from then on nothing is missed without `lost`. The follower may have been told of entries
+   *   before.
+   * @throws {JournalError} ERR_JOURNAL_UNAVAILABLE, ERR_JOURNAL_CLOSED; then the follower is told nothing more.
    */
-  follow(listener: (entries: readonly Entry[]) => void): () => void;
+  follow(follower: Follower, after?: Position): Promise<Following>;
 
   /** Reads entries of a range, in order. Call again with `after` the last one's position for more. */
   read(range: ReadRange): Promise<ReadResult>;
@@ -163,16 +219,12 @@ export interface Journal {
   topics(): AsyncIterable<readonly string[]>;
 
   /**
-   * The newest entries held of a topic, at most so many, in order of position; with `before`, the newest of
-   * those before that position. No more once their data has `maxLength` UTF-16 units, but at least one. Empty only
-   * if there are none.
+   * The newest entries held of each of these topics: one list for each, in the order of the topics, of which there are
+   * at most 1,000. A list has at most `count` entries, in order of position; with `before`, the newest of those before
+   * that position. It has no more once their data has `maxLength` UTF-16 units, but at least one. It is empty only if
+   * there are none.
    */
-  newest(
-    topic: string,
-    count: number,
-    before?: Position,
-    maxLength?: number,
-  ): Promise<readonly Entry[]>;
+  newest(topics: readonly string[], options: NewestOptions): Promise<readonly (readonly Entry[])[]>;
 
   /** The oldest and the newest entry held; both undefined if there is none. */
   bounds(): Promise<{ readonly oldest: EntryRef | undefined; readonly head: EntryRef | undefined }>;
@@ -216,8 +268,10 @@ export interface Retention {
 export type JournalErrorCode =
   | 'ERR_JOURNAL_OPEN'
   | 'ERR_JOURNAL_UNAVAILABLE'
+  | 'ERR_JOURNAL_OUTCOME_UNKNOWN'
   | 'ERR_JOURNAL_CLOSED'
-  | 'ERR_ID_TAKEN';
+  | 'ERR_ID_TAKEN'
+  | 'ERR_KEY_TAKEN';
 
 export class JournalError extends Error {
   readonly code: JournalErrorCode;
@@ -239,12 +293,6 @@ export function comparePositions(a: Position, b: Position): number {
   const [aEpoch, aSequence] = parsePosition(a);
   const [bEpoch, bSequence] = parsePosition(b);
   return aEpoch - bEpoch || aSequence - bSequence;
-}
-
-/** A position that nothing stands between it and this one: to read from this one on. */
-export function positionBefore(position: Position): Position {
-  const [epoch, sequence] = parsePosition(position);
-  return `${epoch}-${sequence - 1}`;
 }
 
 /** A position that nothing stands between this one and it: to read up to this one and no further. */

@@ -4,21 +4,26 @@ import {
   type Append,
   ageCheckMs,
   closedError,
-  Followers,
   type Plan,
   plan,
   settle,
   takeWaiting,
   toRef,
 } from './commit.js';
+import { Followers } from './followers.js';
 import {
+  type AppendOptions,
+  BEGINNING,
   comparePositions,
   type Entry,
   type EntryRef,
+  type Follower,
+  type Following,
   isPosition,
   type Journal,
   JournalError,
   type Location,
+  type NewestOptions,
   type Position,
   parsePosition,
   type ReadRange,
@@ -40,7 +45,14 @@ import {
 } from './lmdb-entry.js';
 import { type Databases, messageOf, type OpenFiles, openFiles } from './lmdb-files.js';
 import { Ledger, type LedgerChange, ledgerState } from './lmdb-ledger.js';
-import { admitsAll, mergeDistinct, TOPICS_PER_PAGE, takeWithin, trimmedAfter } from './select.js';
+import {
+  admitsAll,
+  later,
+  mergeDistinct,
+  TOPICS_PER_PAGE,
+  takeWithin,
+  trimmedIn,
+} from './select.js';
 
 export interface LmdbJournalOptions extends Retention {
   /** A directory, which is made if there is none. It belongs to the journal alone. */
@@ -85,7 +97,7 @@ class LmdbJournal implements Journal {
   readonly #epoch: number;
   #nextSequence = 1;
   #epochIsStored = false;
-  readonly #followers = new Followers();
+  readonly #followers: Followers;
   #waiting: Append[] = [];
   #pings: Append[] = [];
   #running: Promise<void> | undefined;
@@ -104,6 +116,7 @@ class LmdbJournal implements Journal {
     this.#damages.found(files.damaged, files.damagedCount);
     this.#ledger = new Ledger(databases, retention);
     this.#clock = new JournalClock(this.#ledger.state.clock);
+    this.#followers = new Followers(this, this.#newestEver());
     // Later than all before, also when the clock has been set back.
     const [newest = 0] = databases.epochs.getKeys({ reverse: true, limit: 1 });
     this.#epoch = Math.max(Date.now(), newest + 1);
@@ -114,7 +127,7 @@ class LmdbJournal implements Journal {
     this.#wake();
   }
 
-  append(updates: readonly Update[]): Promise<readonly EntryRef[]> {
+  append(updates: readonly Update[], _options?: AppendOptions): Promise<readonly EntryRef[]> {
     if (!updates.every(hasKeys)) {
       // Now, for in the midst of a commit it would be too late.
       return Promise.reject(
@@ -128,9 +141,9 @@ class LmdbJournal implements Journal {
     await this.#enqueue(this.#pings, []);
   }
 
-  follow(listener: (entries: readonly Entry[]) => void): () => void {
+  async follow(follower: Follower, after?: Position): Promise<Following> {
     if (this.#closing) throw closedError();
-    return this.#followers.add(listener);
+    return this.#followers.add(follower, after);
   }
 
   async read(range: ReadRange): Promise<ReadResult> {
@@ -139,7 +152,7 @@ class LmdbJournal implements Journal {
       const before = this.#damages.met;
       return {
         entries: takeWithin(range, this.#entriesOf(range)),
-        ...trimmedAfter(range.after, trimmed?.position, trimmedTransient),
+        ...trimmedIn(range, trimmed?.position, trimmedTransient),
         damaged: this.#damages.met > before || undefined,
       };
     });
@@ -193,12 +206,10 @@ class LmdbJournal implements Journal {
   }
 
   async newest(
-    topic: string,
-    count: number,
-    before?: Position,
-    maxLength = Number.POSITIVE_INFINITY,
-  ): Promise<readonly Entry[]> {
-    return this.#look(() => this.#newest(topic, count, before, maxLength));
+    topics: readonly string[],
+    options: NewestOptions,
+  ): Promise<readonly (readonly Entry[])[]> {
+    return this.#look(() => topics.map((topic) => this.#newest(topic, options)));
   }
 
   async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {
@@ -220,8 +231,18 @@ class LmdbJournal implements Journal {
   async #close(): Promise<void> {
     clearInterval(this.#ageCheck);
     await this.#running;
-    this.#followers.clear();
+    this.#followers.close();
     await this.#files.close();
+  }
+
+  /** The newest entry that it has had, held or trimmed. */
+  #newestEver(): Position {
+    const { trimmed, trimmedTransient } = this.#ledger.state;
+    const [newest] = this.#databases.entries.getKeys({ reverse: true, limit: 1 });
+    return [newest && toPosition(newest), trimmed?.position, trimmedTransient].reduce<Position>(
+      (latest, position) => (position === undefined ? latest : later(latest, position)),
+      BEGINNING,
+    );
   }
 
   #enqueue(queue: Append[], updates: readonly Update[]): Promise<readonly EntryRef[]> {
@@ -362,10 +383,11 @@ class LmdbJournal implements Journal {
     );
   }
 
-  #entriesOf({ after, through, topics }: ReadRange): Iterable<Entry> {
+  #entriesOf({ after, from, through, topics }: ReadRange): Iterable<Entry> {
     const databases = this.#databases;
     const range = {
       ...(after === undefined ? {} : { start: placeAfter(after) }),
+      ...(from === undefined ? {} : { start: parsePosition(from) }),
       ...(through === undefined ? {} : { end: placeAfter(through) }),
     };
     if (topics === undefined) {
@@ -376,7 +398,10 @@ class LmdbJournal implements Journal {
     return this.#whole(valuesAt(databases, mergeDistinct(sources, comparePlaces)));
   }
 
-  #newest(topic: string, count: number, before: Position | undefined, maxLength: number): Entry[] {
+  #newest(
+    topic: string,
+    { count, before, maxLength = Number.POSITIVE_INFINITY }: NewestOptions,
+  ): Entry[] {
     const key = toKey(topic);
     if (!key || count === 0) return [];
     const places = this.#databases.topics.getValues(key, {

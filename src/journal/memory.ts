@@ -3,19 +3,23 @@ import {
   type Append,
   ageCheckMs,
   closedError,
-  Followers,
   plan,
   settle,
   takeWaiting,
   toRef,
 } from './commit.js';
+import { Followers } from './followers.js';
 import {
+  type AppendOptions,
   comparePositions,
   type Entry,
   type EntryRef,
+  type Follower,
+  type Following,
   isPosition,
   type Journal,
   type Location,
+  type NewestOptions,
   type Position,
   parsePosition,
   type ReadRange,
@@ -47,7 +51,7 @@ import {
   mergeDistinct,
   TOPICS_PER_PAGE,
   takeWithin,
-  trimmedAfter,
+  trimmedIn,
 } from './select.js';
 import { TrimmedTopics } from './trimmed-topics.js';
 
@@ -81,7 +85,7 @@ class MemoryJournal implements Journal {
   #lastTrimmed: LastTrimmed | undefined;
   readonly #trimmedTopics = new TrimmedTopics();
   #lastTrimmedTransient: Position | undefined;
-  readonly #followers = new Followers();
+  readonly #followers = new Followers(this);
   readonly #waiting: Append[] = [];
   #isCommitDue = false;
   #closed = false;
@@ -95,7 +99,7 @@ class MemoryJournal implements Journal {
     }
   }
 
-  append(updates: readonly Update[]): Promise<readonly EntryRef[]> {
+  append(updates: readonly Update[], _options?: AppendOptions): Promise<readonly EntryRef[]> {
     if (this.#closed) return Promise.reject(closedError());
     return new Promise((resolve, reject) => {
       // Not at once: a follower that appends would overtake the entries still being told to the others.
@@ -105,15 +109,15 @@ class MemoryJournal implements Journal {
     });
   }
 
-  follow(listener: (entries: readonly Entry[]) => void): () => void {
-    if (this.#closed) throw closedError();
-    return this.#followers.add(listener);
+  async follow(follower: Follower, after?: Position): Promise<Following> {
+    this.#assertOpen();
+    return this.#followers.add(follower, after);
   }
 
   async read(range: ReadRange): Promise<ReadResult> {
     this.#assertOpen();
-    const { after, through, topics } = range;
-    const from = after === undefined ? 0 : this.#firstSequenceAfter(after);
+    const { through, topics } = range;
+    const from = this.#firstSequenceOf(range);
     const until =
       through === undefined ? Number.POSITIVE_INFINITY : this.#firstSequenceAfter(through);
     const sources =
@@ -122,7 +126,7 @@ class MemoryJournal implements Journal {
         : topics.map((topic) => this.#byTopic.get(topic)?.between(from, until) ?? []);
     return {
       entries: takeWithin(range, entriesOf(sources)),
-      ...trimmedAfter(after, this.#lastTrimmed?.position, this.#lastTrimmedTransient),
+      ...trimmedIn(range, this.#lastTrimmed?.position, this.#lastTrimmedTransient),
     };
   }
 
@@ -170,17 +174,11 @@ class MemoryJournal implements Journal {
   }
 
   async newest(
-    topic: string,
-    count: number,
-    before?: Position,
-    maxLength = Number.POSITIVE_INFINITY,
-  ): Promise<readonly Entry[]> {
+    topics: readonly string[],
+    options: NewestOptions,
+  ): Promise<readonly (readonly Entry[])[]> {
     this.#assertOpen();
-    const until = before === undefined ? undefined : this.#firstSequenceFrom(before);
-    if (count === 0) return [];
-    const newestFirst = (this.#byTopic.get(topic)?.newest(count, until) ?? []).reverse();
-    const entries = newestFirst.map(({ entry }) => entry);
-    return takeWithin({ maxEntries: count, maxLength }, entries).reverse();
+    return topics.map((topic) => this.#newest(topic, options));
   }
 
   async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {
@@ -198,7 +196,18 @@ class MemoryJournal implements Journal {
     this.#closed = true;
     clearInterval(this.#ageCheck);
     while (this.#waiting.length > 0) this.#commit();
-    this.#followers.clear();
+    this.#followers.close();
+  }
+
+  #newest(
+    topic: string,
+    { count, before, maxLength = Number.POSITIVE_INFINITY }: NewestOptions,
+  ): readonly Entry[] {
+    if (count === 0) return [];
+    const until = before === undefined ? undefined : this.#firstSequenceFrom(before);
+    const newestFirst = (this.#byTopic.get(topic)?.newest(count, until) ?? []).reverse();
+    const entries = newestFirst.map(({ entry }) => entry);
+    return takeWithin({ maxEntries: count, maxLength }, entries).reverse();
   }
 
   #commit(): void {
@@ -314,6 +323,11 @@ class MemoryJournal implements Journal {
     if (later(this.#lastTrimmed?.position, position) === position) {
       this.#lastTrimmed = { id, position, topics, private: entry.private };
     }
+  }
+
+  #firstSequenceOf({ after, from }: ReadRange): number {
+    if (from !== undefined) return this.#firstSequenceFrom(from);
+    return after === undefined ? 0 : this.#firstSequenceAfter(after);
   }
 
   /** This journal has one epoch, so that places in it are compared by their sequence. */

@@ -19,14 +19,17 @@ export type LastTrimmed = EntryRef & Visibility;
 /** For whoever may know of all entries. */
 export const admitsAll = (_entry: Visibility): boolean => true;
 
-/** What a reader from after a position is told of what was trimmed. */
-export function trimmedAfter(
-  after: Position | undefined,
+/** What the reader of a range is told of what was trimmed. */
+export function trimmedIn(
+  { after, from }: Pick<ReadRange, 'after' | 'from'>,
   trimmed: Position | undefined,
   trimmedTransient: Position | undefined,
 ): Omit<ReadResult, 'entries'> {
-  const isBefore = (newest: Position | undefined): boolean =>
-    after !== undefined && newest !== undefined && comparePositions(after, newest) < 0;
+  const isBefore = (newest: Position | undefined): boolean => {
+    if (newest === undefined) return false;
+    if (from !== undefined) return comparePositions(from, newest) <= 0;
+    return after !== undefined && comparePositions(after, newest) < 0;
+  };
   return {
     trimmed: isBefore(trimmed),
     trimmedThrough: isBefore(trimmed) ? trimmed : undefined,

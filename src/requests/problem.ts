@@ -64,14 +64,21 @@ interface ThrownError extends Description {
 /** Seconds after which a publisher may try again. */
 const RETRY_SECONDS = 5;
 
+const OUTCOME_UNKNOWN =
+  'Whether this was published is not known: the journal did not answer in time. It is safe to send it again with the ' +
+  'same Idempotency-Key, or with the same id, if it had one: it is then published once.';
+
 /**
  * Errors with a client's status, and others that say so, come from `ctx.throw`: their texts and headers are
  * written for the client. So are those of a journal that does not take an update.
  */
 function describe(error: unknown): Description {
   if (error instanceof JournalError) {
-    const detail = error.message;
-    if (error.code === 'ERR_ID_TAKEN') return { status: 422, detail, headers: {} };
+    if (error.code === 'ERR_ID_TAKEN' || error.code === 'ERR_KEY_TAKEN') {
+      return { status: 422, detail: error.message, headers: {} };
+    }
+    const isUnknown = error.code === 'ERR_JOURNAL_OUTCOME_UNKNOWN';
+    const detail = isUnknown ? OUTCOME_UNKNOWN : error.message;
     return { status: 503, detail, headers: { 'Retry-After': String(RETRY_SECONDS) } };
   }
   const { status, message, expose, headers = {} } = error as Partial<ThrownError>;

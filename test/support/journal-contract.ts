@@ -2,12 +2,16 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
+  BEGINNING,
   comparePositions,
   type Entry,
   type EntryRef,
+  type Follower,
+  type Following,
   isPosition,
   type Journal,
-  positionBefore,
+  type NewestOptions,
+  type Position,
   type ReadRange,
   type Retention,
   type Update,
@@ -108,7 +112,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const expected = updates.map((each, index) => ({ ...each, ...refs[index] }));
       expect(await readAll(journal)).toEqual(expected);
       for (const [index, { position }] of [...refs.entries()].reverse()) {
-        const [entry] = await readAll(journal, { after: positionBefore(position), maxEntries: 1 });
+        const [entry] = await readAll(journal, { from: position, maxEntries: 1 });
         expect(entry).toEqual(expected[index]);
       }
     });
@@ -121,7 +125,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
         turn++;
         timer = setImmediate(next);
       });
-      journal.follow((entries) => {
+      await follow(journal, (entries) => {
         commits.push({ topics: entries.flatMap(({ topics }) => topics).length, turn });
       });
       const one = (call: number) =>
@@ -138,7 +142,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
 
     test('of nothing gives nothing, and nobody hears of it', async () => {
       const journal = await openOne();
-      const heard = listen(journal);
+      const heard = await listen(journal);
       expect(await journal.append([])).toEqual([]);
       expect(heard).toEqual([]);
       expect(await readAll(journal)).toEqual([]);
@@ -148,13 +152,13 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const journal = await openOne();
       for (let n = 0; n < 20; n++) {
         await journal.append([update(`${n}`)]);
-        expect((await journal.newest('t', 1))[0]?.data).toBe(`${n}`);
+        expect((await newestOf(journal, 't', 1))[0]?.data).toBe(`${n}`);
       }
     });
 
     test('takes thousands at once: told, read and positioned in one order, each call in one piece', async () => {
       const journal = await openOne();
-      const heard = listen(journal);
+      const heard = await listen(journal);
       const calls = Array.from({ length: 3000 }, (_, call) =>
         journal.append(Array.from({ length: 1 + (call % 4) }, (_, n) => update(`${call}.${n}`))),
       );
@@ -190,7 +194,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const journal = await openOne();
       await journal.append([update('before')]);
       const order: string[] = [];
-      journal.follow((entries) => order.push(`told ${dataOf(entries)}`));
+      await follow(journal, (entries) => order.push(`told ${dataOf(entries)}`));
       await journal.append([update('a'), update('b')]).then(() => order.push('resolved'));
       await journal.append([update('c')]).then(() => order.push('resolved'));
       expect(order).toEqual(['told a,b', 'resolved', 'told c', 'resolved']);
@@ -198,7 +202,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
 
     test('tells what is read: the same ids, positions and content', async () => {
       const journal = await openOne();
-      const heard = listen(journal);
+      const heard = await listen(journal);
       await journal.append([update('a', { id: 'own', type: 'x', retry: 1 }), update('b')]);
       expect(heard).toEqual(await readAll(journal));
     });
@@ -207,11 +211,11 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const journal = await openOne();
       const heard: string[] = [];
       const listener = (entries: readonly Entry[]): void => void heard.push(...dataOf(entries));
-      const stop = journal.follow(listener);
-      journal.follow(listener);
+      const following = await follow(journal, listener);
+      await follow(journal, listener);
       await journal.append([update('a')]);
-      stop();
-      stop();
+      following.close();
+      following.close();
       await journal.append([update('b')]);
       expect(heard).toEqual(['a', 'a', 'b']);
     });
@@ -221,22 +225,83 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const first: string[] = [];
       const second: string[] = [];
       const appended: Promise<unknown>[] = [];
-      journal.follow((entries) => {
+      await follow(journal, (entries) => {
         first.push(...dataOf(entries));
         if (first.length < 5) appended.push(journal.append([update(`${first.length}`)]));
       });
-      journal.follow((entries) => second.push(...dataOf(entries)));
+      await follow(journal, (entries) => second.push(...dataOf(entries)));
       await journal.append([update('0')]);
       while (appended.length > 0) await appended.shift();
       expect(first).toEqual(['0', '1', '2', '3', '4']);
       expect(second).toEqual(first);
     });
 
+    test('begins after a position: what is held after it comes first, then what is appended', async () => {
+      const journal = await openOne();
+      const refs = await journal.append(Array.from({ length: 2_000 }, (_, n) => update(`${n}`)));
+      const [, second] = refs as [EntryRef, EntryRef];
+      for (const after of [BEGINNING, second.position, refs.at(-1)?.position as string]) {
+        const heard: Entry[] = [];
+        const following = await follow(journal, (entries) => heard.push(...entries), after);
+        expect(following.after).toBe(after);
+        expect(heard).toEqual(await readAll(journal, { after }));
+        await journal.append([update('live')]);
+        expect(heard.at(-1)?.data).toBe('live');
+        expect(heard).toEqual(await readAll(journal, { after }));
+        following.close();
+      }
+    });
+
+    test('says where it began: at the newest entry, or at the beginning', async () => {
+      const journal = await openOne({ maxUpdates: 1 });
+      expect((await follow(journal, () => {})).after).toBe(BEGINNING);
+      await journal.append([update('a')]);
+      const [b] = await journal.append([update('b')]);
+      expect((await follow(journal, () => {})).after).toBe(b?.position);
+      expect((await follow(journal, () => {}, '9999999999999-9')).after).toBe(b?.position);
+    });
+
+    test('tells everything once and in order while others append', async () => {
+      const journal = await openOne();
+      await journal.append(Array.from({ length: 1_500 }, (_, n) => update(`${n}`)));
+      const heard: Entry[] = [];
+      const appending = (async () => {
+        for (let n = 1_500; n < 1_600; n++) await journal.append([update(`${n}`)]);
+      })();
+      const starting = follow(journal, (entries) => heard.push(...entries), BEGINNING);
+      await Promise.all([appending, starting]);
+      expect(heard).toEqual(await readAll(journal));
+      expect(heard).toHaveLength(1_600);
+    });
+
+    test('tells that its place is lost where entries after the position have been trimmed', async () => {
+      const journal = await openOne({ maxUpdates: 3 });
+      const [first] = await journal.append([update('0')]);
+      for (let n = 1; n < 10; n++) await journal.append([update(`${n}`)]);
+      const told: string[] = [];
+      await journal.follow(
+        {
+          entries: (entries) => told.push(...dataOf(entries)),
+          lost: (through) => told.push(`lost ${through}`),
+        },
+        first?.position,
+      );
+      await journal.append([update('live')]);
+      const lost = told.filter((each) => each.startsWith('lost'));
+      expect(told[0]).toMatch(/^lost /);
+      expect(lost).toHaveLength(1);
+      const through = lost[0]?.slice('lost '.length) ?? '';
+      const { found } = await journal.locate(through);
+      expect(found).toBe(true);
+      const rest = dataOf(await readAll(journal, { after: through }));
+      expect(told.slice(1).slice(-rest.length)).toEqual(rest);
+    });
+
     test('a follower that stops while being told does not keep others from hearing', async () => {
       const journal = await openOne();
       const heard: string[] = [];
-      const stop = journal.follow(() => stop());
-      journal.follow((entries) => heard.push(...dataOf(entries)));
+      const following = await follow(journal, () => following.close());
+      await follow(journal, (entries) => heard.push(...dataOf(entries)));
       await journal.append([update('a')]);
       await journal.append([update('b')]);
       expect(heard).toEqual(['a', 'b']);
@@ -246,7 +311,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
   describe("a publisher's own id", () => {
     test('that is repeated with the same content gives the place of the first, and nothing anew', async () => {
       const journal = await openOne();
-      const heard = listen(journal);
+      const heard = await listen(journal);
       const same = { id: 'x', type: 'e', retry: 1, topics: ['a', 'b'], private: true };
       const [first] = await journal.append([update('d', same)]);
       const again = await journal.append([update('new'), update('d', { ...same })]);
@@ -264,7 +329,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       ['order of topics', { topics: ['t', 'a'] }],
     ])('that is repeated with other %s is refused, and all that came with it', async (_, other) => {
       const journal = await openOne();
-      const heard = listen(journal);
+      const heard = await listen(journal);
       const first = update('d', { id: 'x', type: 'e', retry: 1, topics: ['a', 't'] });
       await journal.append([first]);
       const refused = journal.append([
@@ -283,7 +348,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
 
     test('counts at once for calls that are under way together', async () => {
       const journal = await openOne();
-      const heard = listen(journal);
+      const heard = await listen(journal);
       const results = await Promise.allSettled([
         journal.append([update('one', { id: 'x' })]),
         journal.append([update('alone'), update('one', { id: 'x' })]),
@@ -339,6 +404,35 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       expect(dataOf(await readAll(journal, { after: a, through: d }))).toEqual(['b', 'c', 'd']);
       expect(dataOf(await readAll(journal, { after: d }))).toEqual([]);
       expect(dataOf(await readAll(journal, { after: d, through: a }))).toEqual([]);
+    });
+
+    test('gives the entries from one on, itself included', async () => {
+      const journal = await openOne({ maxUpdates: 3 });
+      const refs: EntryRef[] = [];
+      for (const data of ['a', 'b', 'c', 'd', 'e']) {
+        refs.push(...(await journal.append([update(data)])));
+      }
+      const read = (from: string | undefined, rest: Partial<ReadRange> = {}) =>
+        journal.read({ ...NO_LIMIT, from, ...rest });
+      const [a, b, c, d] = refs.map(({ position }) => position) as [string, string, string, string];
+      for (const topics of [undefined, ['t']]) {
+        expect(dataOf((await read(d, { topics })).entries)).toEqual(['d', 'e']);
+        expect(dataOf((await read(d, { topics, through: d })).entries)).toEqual(['d']);
+        expect(dataOf((await read(a, { topics })).entries)).toEqual(['c', 'd', 'e']);
+      }
+      for (const [from, trimmed] of [
+        [a, true],
+        [b, true],
+        [c, false],
+        [d, false],
+      ] as const) {
+        expect((await read(from)).trimmed).toBe(trimmed);
+        expect((await read(from)).trimmedThrough).toBe(trimmed ? b : undefined);
+      }
+      const [epoch] = a.split('-').map(Number) as [number];
+      expect(dataOf((await read(`${epoch}-0`)).entries)).toEqual(['c', 'd', 'e']);
+      expect(dataOf((await read(BEGINNING)).entries)).toEqual(['c', 'd', 'e']);
+      expect((await read(`${epoch + 1}-0`)).entries).toEqual([]);
     });
 
     test('takes positions it does not hold: of before, of after, and of other epochs', async () => {
@@ -435,12 +529,12 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       expect(dataOf(await readAll(journal))).toEqual(['7', '8', '9']);
       expect(dataOf(await readAll(journal, { topics: ['all'] }))).toEqual(['7', '8', '9']);
       expect((await allTopics(journal)).sort()).toEqual(['all', 'topic 7', 'topic 8', 'topic 9']);
-      expect(await journal.newest('topic 6', 1)).toEqual([]);
+      expect(await newestOf(journal, 'topic 6', 1)).toEqual([]);
     });
 
     test('comes to the limit also when more is appended at once', async () => {
       const journal = await openOne({ maxUpdates: 3 });
-      const heard = listen(journal);
+      const heard = await listen(journal);
       await journal.append(Array.from({ length: 2000 }, (_, n) => update(`${n}`)));
       expect(heard).toHaveLength(2000);
       await until(async () => (await readAll(journal)).length === 3);
@@ -554,21 +648,41 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const text = 'x'.repeat(1000);
       await journal.append(Array.from({ length: 10 }, (_, n) => update(`${n}${text}`)));
       const newest = async (maxLength: number, before?: string) =>
-        (await journal.newest('t', 100, before, maxLength)).map(({ data }) => data[0]);
+        (await newestOf(journal, 't', 100, { before, maxLength })).map(({ data }) => data[0]);
       expect(await newest(1)).toEqual(['9']);
       expect(await newest(2500)).toEqual(['7', '8', '9']);
-      const [seventh] = (await journal.newest('t', 3)).map(({ position }) => position);
+      const [seventh] = (await newestOf(journal, 't', 3)).map(({ position }) => position);
       expect(await newest(1, seventh)).toEqual(['6']);
       expect(await newest(Number.POSITIVE_INFINITY)).toHaveLength(10);
+    });
+
+    test('finds the newest of many topics in one call, in their order', async () => {
+      const journal = await openOne();
+      const topics = Array.from({ length: 1_000 }, (_, n) => `topic ${n}`);
+      await journal.append(topics.map((topic) => update('old', { topics: [topic] })));
+      const [ref] = await journal.append(
+        topics.map((topic, n) => update(`${n}`, { topics: n % 3 ? [topic] : [topic, 'third'] })),
+      );
+      const asked = topics.toReversed();
+      const newest = await journal.newest(asked, { count: 1 });
+      expect(newest.map((entries) => dataOf(entries))).toEqual(asked.map((_, n) => [`${999 - n}`]));
+      const some = ['topic 7', 'none', 'third', 'topic 7'];
+      const lists = async (options: NewestOptions) =>
+        (await journal.newest(some, options)).map((entries) => dataOf(entries));
+      expect(await lists({ count: 2 })).toEqual([['old', '7'], [], ['996', '999'], ['old', '7']]);
+      const before = ref?.position;
+      expect(await lists({ count: 2, before })).toEqual([['old'], [], [], ['old']]);
+      expect(await lists({ count: 2, maxLength: 1 })).toEqual([['7'], [], ['999'], ['7']]);
+      expect(await journal.newest([], { count: 1 })).toEqual([]);
     });
 
     test('are empty of an empty journal', async () => {
       const journal = await openOne();
       expect(await allTopics(journal)).toEqual([]);
-      expect(await journal.newest('t', 1)).toEqual([]);
-      expect(await journal.newest('', 1)).toEqual([]);
-      expect(await journal.newest('x'.repeat(5000), 1)).toEqual([]);
-      expect(await journal.newest('t', 10)).toEqual([]);
+      expect(await newestOf(journal, 't', 1)).toEqual([]);
+      expect(await newestOf(journal, '', 1)).toEqual([]);
+      expect(await newestOf(journal, 'x'.repeat(5000), 1)).toEqual([]);
+      expect(await newestOf(journal, 't', 10)).toEqual([]);
       expect(await journal.bounds()).toEqual({ oldest: undefined, head: undefined });
     });
 
@@ -581,14 +695,14 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
         update('4', { topics: ['b'], id: 'last' }),
       ]);
       expect((await allTopics(journal)).sort()).toEqual(['a', 'a\0', 'ab', 'b', '✓']);
-      expect((await journal.newest('a', 1))[0]?.data).toBe('1');
-      expect((await journal.newest('ab', 1))[0]?.data).toBe('3');
-      expect(await journal.newest('b', 1)).toEqual([
+      expect((await newestOf(journal, 'a', 1))[0]?.data).toBe('1');
+      expect((await newestOf(journal, 'ab', 1))[0]?.data).toBe('3');
+      expect(await newestOf(journal, 'b', 1)).toEqual([
         { ...update('4', { topics: ['b'] }), ...refs[3] },
       ]);
-      expect(await journal.newest('A', 1)).toEqual([]);
+      expect(await newestOf(journal, 'A', 1)).toEqual([]);
       const newest = async (topic: string, count: number): Promise<string[]> =>
-        dataOf(await journal.newest(topic, count));
+        dataOf(await newestOf(journal, topic, count));
       expect(await newest('b', 0)).toEqual([]);
       expect(await newest('b', 1)).toEqual(['4']);
       expect(await newest('b', 2)).toEqual(['2', '4']);
@@ -601,7 +715,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
   describe('close', () => {
     test('finishes the appends under way, then refuses everything but to close again', async () => {
       const journal = await openOne();
-      const heard = listen(journal);
+      const heard = await listen(journal);
       const appends = Array.from({ length: 100 }, (_, n) => journal.append([update(`${n}`)]));
       const closed = journal.close();
       const closedError = { name: 'JournalError', code: 'ERR_JOURNAL_CLOSED' };
@@ -615,13 +729,13 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
         () => journal.read(NO_LIMIT),
         () => journal.locate('x'),
         () => allTopics(journal),
-        () => journal.newest('t', 1),
+        () => newestOf(journal, 't', 1),
         () => journal.bounds(),
         () => journal.ping(),
+        () => journal.follow({ entries: () => {}, lost: () => {} }),
       ]) {
         await expect(call()).rejects.toMatchObject(closedError);
       }
-      expect(() => journal.follow(() => {})).toThrow(expect.objectContaining(closedError));
       expect(heard).toHaveLength(100);
     });
   });
@@ -638,7 +752,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       fc.asyncProperty(fc.array(actions, { maxLength: 30 }), async (script) => {
         const journal = await openOne({ maxUpdates: MODEL_MAX_UPDATES });
         const model = new Model();
-        const heard = listen(journal);
+        const heard = await listen(journal);
         for (const action of script) await action(journal, model);
         expect(heard).toEqual(model.told);
         await journal.close();
@@ -648,10 +762,34 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
   });
 }
 
-function listen(journal: Journal): Entry[] {
+/** What a journal tells from now on. */
+async function listen(journal: Journal): Promise<Entry[]> {
   const heard: Entry[] = [];
-  journal.follow((entries) => heard.push(...entries));
+  await follow(journal, (entries) => heard.push(...entries));
   return heard;
+}
+
+/** Follows a journal that is not expected to lose its place. */
+export function follow(
+  journal: Journal,
+  entries: Follower['entries'],
+  after?: Position,
+): Promise<Following> {
+  const lost = (through: Position): void => {
+    throw new Error(`The place was lost up to ${through}.`);
+  };
+  return journal.follow({ entries: (each) => void entries(each), lost }, after);
+}
+
+/** The newest of one topic. */
+export async function newestOf(
+  journal: Journal,
+  topic: string,
+  count: number,
+  rest: Omit<NewestOptions, 'count'> = {},
+): Promise<readonly Entry[]> {
+  const [entries = []] = await journal.newest([topic], { count, ...rest });
+  return entries;
 }
 
 function expectAscending(refs: readonly EntryRef[]): void {
@@ -774,7 +912,7 @@ const looking = fc.nat().map(
       expect(new Set(await allTopics(journal))).toEqual(topics);
       for (const topic of ['a', 'b', 'c', 'd']) {
         const ofTopic = entries.filter((entry) => entry.topics.includes(topic));
-        expect(await journal.newest(topic, 1 + (n % 5))).toEqual(ofTopic.slice(-1 - (n % 5)));
+        expect(await newestOf(journal, topic, 1 + (n % 5))).toEqual(ofTopic.slice(-1 - (n % 5)));
       }
       const id = told[n % Math.max(told.length, 1)]?.id ?? 'id 1';
       const held =
