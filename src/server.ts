@@ -2,6 +2,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { type Config, ConfigError } from './config.js';
 import { createAnswerClass } from './http/answer.js';
+import { closeInTurn } from './http/close-turns.js';
 import { linger } from './http/linger.js';
 import { pipelineOf } from './http/pipeline.js';
 import { answerRaw, describeClientError } from './http/raw-answer.js';
@@ -45,6 +46,7 @@ export function createHttpServer(app: RequestListener, config: Config): Server {
       onEventStream: (socket) => pipelineOf(socket, handle).enterEventStream(),
     }),
   });
+  server.on('connection', closeInTurn);
   const take: RequestListener = (request, response) =>
     pipelineOf(request.socket, handle).take(request, response);
   server.on('request', take);
