@@ -49,9 +49,10 @@ function readArguments(args: readonly string[]): { directory: string; save: stri
 }
 
 function describe(directory: string, check: JournalCheck): string {
-  const { isJournal, entries, first, last, topics, damaged, damagedCount, problems } = check;
+  const { isJournal, entries, first, last, topics, keys, damaged, damagedCount, problems } = check;
   const range = first === undefined ? '' : `, ${first} to ${last}`;
   const lines = [`${directory}: ${entries} updates are whole${range}, of ${topics} topics.`];
+  if (keys > 0) lines.push(`${keys} Idempotency-Keys are remembered.`);
   if (!isJournal && problems.length === 0) {
     lines.push(
       'It is no journal of this version; start the service with it once, or see what made it.',

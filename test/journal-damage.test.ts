@@ -13,7 +13,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Entry, Journal } from '../src/journal/journal.js';
+import type { Entry, EntryRef, Journal } from '../src/journal/journal.js';
 import { openLmdbJournal } from '../src/journal/lmdb.js';
 import type { DamageReport } from '../src/journal/lmdb-damage.js';
 import { checkJournal, saveJournal } from '../src/journal/lmdb-save.js';
@@ -24,8 +24,13 @@ let directory: string;
 let path: string;
 let count = 0;
 let processes: Awaited<ReturnType<typeof buildJournalProcess>>;
-/** A journal of some hundred updates, what it holds, and its file. */
-let original: { path: string; entries: readonly Entry[]; file: Buffer };
+/** A journal of some hundred updates, what it holds, what was answered to appends under keys, and its file. */
+let original: {
+  path: string;
+  entries: readonly Entry[];
+  keyed: readonly EntryRef[];
+  file: Buffer;
+};
 
 beforeAll(async () => {
   [directory, processes] = await Promise.all([temporaryDirectory(), buildJournalProcess()]);
@@ -46,14 +51,18 @@ const open = (rest: Partial<Options> = {}): Promise<Journal> =>
   openLmdbJournal({ path, sync: 'os', ...KEEP_ALL, ...rest });
 
 describe('random bytes in the file', () => {
-  test('never end the process, and are never followed by fewer or other updates without a word', async () => {
+  test('never end the process, and are never followed by fewer or other updates, or another answer to a repeat, without a word', async () => {
     const seed = Number(process.env.DAMAGE_SEED ?? 1);
     const variants = Array.from({ length: 48 }, (_, n) => seed * 1000 + n);
     const copies = variants.map((variant) => join(directory, `variant ${variant}`));
     for (const [index, copy] of copies.entries()) {
       await writeFileIn(copy, scribble(original.file, variants[index] as number));
     }
-    const { stdout } = await runNode(['test/support/damage-child.mjs', ...copies]);
+    const { stdout } = await runNode([
+      'test/support/damage-child.mjs',
+      `${original.keyed.length}`,
+      ...copies,
+    ]);
     const results = stdout
       .trimEnd()
       .split('\n')
@@ -62,7 +71,7 @@ describe('random bytes in the file', () => {
 
     const outcomes = { whole: 0, reported: 0, refused: 0 };
     const held = new Map(original.entries.map((entry) => [entry.position, asSent(entry)]));
-    for (const [index, { refused, reads, reported, failed }] of results.entries()) {
+    for (const [index, { refused, reads, repeats, reported, failed }] of results.entries()) {
       const variant = variants[index];
       expect({ variant, failed }).toEqual({ variant, failed: undefined });
       if (refused) {
@@ -71,6 +80,7 @@ describe('random bytes in the file', () => {
         continue;
       }
       outcomes[reported > 0 ? 'reported' : 'whole']++;
+      expect({ variant, repeats }).toEqual({ variant, repeats: original.keyed });
       for (const { topics, entries, damaged } of reads) {
         for (const entry of entries) expect(entry).toEqual(held.get(entry.position));
         const all = original.entries.filter((entry) => !topics || entry.topics.includes(topics[0]));
@@ -299,8 +309,13 @@ function runNode(args: string[]): Promise<{ code: number; stdout: string; stderr
 
 async function makeOriginal(): Promise<typeof original> {
   path = join(directory, 'original');
-  const journal = await open({ maxUpdates: 300 });
+  const journal = await open({ maxUpdates: 400 });
+  const keyed: EntryRef[] = [];
   for (let n = -200; n < 300; n += 20) {
+    for (let m = 0; m < 4; m++) {
+      const under = { key: { key: `key ${keyed.length}`, digest: 'd' } };
+      keyed.push(...(await journal.append([update(`under key ${keyed.length}`)], under)));
+    }
     await journal.append(
       Array.from({ length: 20 }, (_, m) =>
         update(`update ${n + m};${'x'.repeat(m === 3 ? 9000 : 60)}`, {
@@ -312,7 +327,7 @@ async function makeOriginal(): Promise<typeof original> {
   }
   const entries = await readAll(journal);
   await journal.close();
-  return { path, entries, file: await readFile(join(path, 'data.mdb')) };
+  return { path, entries, keyed, file: await readFile(join(path, 'data.mdb')) };
 }
 
 async function writeFileIn(to: string, bytes: Buffer): Promise<void> {

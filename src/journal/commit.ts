@@ -1,10 +1,19 @@
 /** What keepers that commit several appends at once have in common. */
 
-import { type Entry, type EntryRef, JournalError, type Position, type Update } from './journal.js';
+import { type PlacedKey, placesOf, refsAt } from './append-keys.js';
+import {
+  type AppendKey,
+  type Entry,
+  type EntryRef,
+  JournalError,
+  type Position,
+  type Update,
+} from './journal.js';
 
 /** A call of `append` that waits for its commit. */
 export interface Append {
   readonly updates: readonly Update[];
+  readonly key?: AppendKey | undefined;
   resolve(refs: readonly EntryRef[]): void;
   reject(error: unknown): void;
 }
@@ -42,6 +51,8 @@ export function takeWaiting(waiting: Append[]): Append[] {
 export interface Plan {
   readonly entries: readonly Entry[];
   readonly outcomes: readonly (readonly EntryRef[] | JournalError)[];
+  /** The keys that are to be remembered with the entries. */
+  readonly keys: readonly PlacedKey[];
 }
 
 /**
@@ -49,13 +60,16 @@ export interface Plan {
  *
  * @param held - the entry with an own id, in a scope, that is in the journal.
  * @param positionAt - the position of the n-th entry of this commit.
+ * @param remembered - what is remembered under a key.
  */
 export function plan(
   appends: readonly Append[],
   held: (id: string, scope: string | undefined) => Entry | undefined,
   positionAt: (n: number) => Position,
+  remembered: (key: string) => PlacedKey | undefined,
 ): Plan {
   const entries: Entry[] = [];
+  const keys = new Map<string, PlacedKey>();
   const byOwnId = new Map<string, Entry>();
 
   const place = (updates: readonly Update[]): readonly EntryRef[] | JournalError => {
@@ -84,8 +98,32 @@ export function plan(
     return refs;
   };
 
-  const outcomes = appends.map(({ updates }) => place(updates));
-  return { entries, outcomes };
+  const outcomes = appends.map(({ updates, key }) => {
+    if (key === undefined) return place(updates);
+    const first = keys.get(key.key) ?? remembered(key.key);
+    if (first !== undefined) return answerOf(first, key, updates);
+    const outcome = place(updates);
+    // What was refused is not remembered: a repeat of it is made anew.
+    if (!(outcome instanceof JournalError)) {
+      const { digest, publisher } = key;
+      keys.set(key.key, { key: key.key, digest, publisher, places: placesOf(outcome) });
+    }
+    return outcome;
+  });
+  return { entries, outcomes, keys: [...keys.values()] };
+}
+
+/** How an append ends whose key is that of another one. */
+function answerOf(
+  first: PlacedKey,
+  { digest }: AppendKey,
+  updates: readonly Update[],
+): readonly EntryRef[] | JournalError {
+  const refs = first.digest === digest ? refsAt(first.places, updates) : undefined;
+  return (
+    refs ??
+    new JournalError('ERR_KEY_TAKEN', 'The key is that of other updates: use a new one for each.')
+  );
 }
 
 /** Ends appends whose commit has succeeded. */

@@ -57,18 +57,32 @@ export const BEGINNING: Position = '0-0';
 
 /** How an append is made. */
 export interface AppendOptions {
-  /** Makes a repeat of the call the same call: see {@link Journal.append}. */
+  /** Makes a repeat of the call safe: see {@link Journal.append}. */
   readonly key?: AppendKey | undefined;
 }
 
+/** What an append is known by when it is repeated. */
 export interface AppendKey {
   /** 1 to 1,024 bytes of UTF-8; opaque here. */
   readonly key: string;
-  /** Stands for what is appended under the key, 1 to 64 bytes. */
+  /** Stands for what is appended under the key: the same digest, the same updates. 1 to 64 bytes. */
   readonly digest: string;
-  /** Whose share of the remembered keys it counts to: one publisher's keys do not push out another's. */
+  /**
+   * To whose share of the remembered keys it counts, 1 to 256 bytes of UTF-8: one publisher's keys do not push out those
+   * of another. All without one have one share.
+   */
   readonly publisher?: string | undefined;
 }
+
+/** How long a key is remembered. */
+export const KEY_MAX_AGE_MS = 24 * 60 * 60 * 1000;
+
+/**
+ * So many bytes of keys are remembered, some 34,000 keys with digests of 43 bytes. A key counts as its text, its digest
+ * and its publisher in UTF-8 and 350 bytes, a publisher as 250, and each series of entries that stand next to each other
+ * as 30: a key has one, unless some of its updates were held before.
+ */
+export const MAX_KEYS_BYTES = 16 * 1024 * 1024;
 
 /** Whoever follows a journal. What it is told stands in the order of positions, and comes one call after the other. */
 export interface Follower {
@@ -166,10 +180,19 @@ export interface Journal {
    * Held is what has not been trimmed, what shares the commit, and what stands earlier in the same call. It ends
    * within a bounded time, also where the journal cannot be reached.
    *
+   * An append under a key that is remembered is not made again: it is answered with the refs of the first one, also
+   * when these entries have been trimmed. A call with a key that is under way waits for the end of the first one; if that
+   * one fails, the call is made anew. A key is remembered in the same atomic step as its updates are appended, for
+   * {@link KEY_MAX_AGE_MS}, and over restarts as the entries are. Together the keys come to at most
+   * {@link MAX_KEYS_BYTES}: beyond that, the oldest key is forgotten of the publisher that holds most of them, if that is
+   * more than a 256th; otherwise the oldest key of all.
+   *
    * @throws {JournalError} ERR_ID_TAKEN: an own id is held in its scope with other content; nothing was appended.
+   *   ERR_KEY_TAKEN: the key is remembered with another digest; nothing was appended.
    *   ERR_JOURNAL_UNAVAILABLE: it could not be made durable; nothing was appended. ERR_JOURNAL_OUTCOME_UNKNOWN:
-   *   whether the updates were appended is not known; a repeat with own ids leaves them there once.
-   *   ERR_JOURNAL_CLOSED.
+   *   whether the updates were appended is not known; a repeat under the same key, or with own ids, leaves them there
+   *   once. ERR_JOURNAL_CLOSED.
+   * @throws {RangeError} a key, its digest or its publisher is not of the length that {@link AppendKey} says.
    */
   append(updates: readonly Update[], options?: AppendOptions): Promise<readonly EntryRef[]>;
 

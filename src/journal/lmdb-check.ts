@@ -14,6 +14,7 @@ import {
   toPosition,
   topicsOf,
 } from './lmdb-entry.js';
+import { fromStoredKey, KEY_FACT, type RememberedKey } from './lmdb-keys.js';
 import { fromStoredState, type LedgerState, type StoredState } from './lmdb-ledger.js';
 import { type Item, PageFile, type Tree } from './lmdb-pages.js';
 
@@ -27,6 +28,8 @@ export interface JournalCheck {
   readonly last: Position | undefined;
   /** How many topics they have. */
   readonly topics: number;
+  /** How many keys are remembered. */
+  readonly keys: number;
   /** The last entry that was trimmed, as far as the file says. */
   readonly trimmed: Position | undefined;
   /** The entries that are not what was stored there, at most {@link MAX_DAMAGED} of them, and how many there are. */
@@ -37,18 +40,26 @@ export interface JournalCheck {
   readonly missingBytes: number;
 }
 
+/** Who is told what is whole in a file. */
+export interface Finder {
+  entry(place: Place, entry: StoredEntry): void;
+  key(key: RememberedKey): void;
+}
+
+const NOBODY: Finder = { entry: () => {}, key: () => {} };
+
 /**
  * Checks each page that LMDB may come to, each entry, and whether the indexes name all entries and nothing else.
  *
- * @param onEntry - is told of each whole entry, in the order of the file: that of positions.
+ * @param finder - is told of each whole entry and key, in the order of the file: entries in that of positions.
  */
 export async function checkJournalFile(
   path: string,
-  onEntry: (place: Place, entry: StoredEntry) => void = () => {},
+  finder: Finder = NOBODY,
 ): Promise<JournalCheck> {
   const file = await openFile(path, 'r');
   try {
-    const check = new Check(new PageFile(file.fd), onEntry);
+    const check = new Check(new PageFile(file.fd), finder);
     await inTurns(check.run());
     return check.result;
   } finally {
@@ -56,18 +67,18 @@ export async function checkJournalFile(
   }
 }
 
-/** Every whole entry that any page of the file has, in no order, and some more than once. */
-export async function scanJournalFile(
-  path: string,
-  onEntry: (place: Place, entry: StoredEntry) => void,
-): Promise<void> {
+/** Every whole entry and key that any page of the file has, in no order, and some more than once. */
+export async function scanJournalFile(path: string, finder: Finder): Promise<void> {
   const file = await openFile(path, 'r');
   try {
     const items = new PageFile(file.fd).allItems();
     await inTurns(items, ({ key, value }) => {
       const place = readPlace(key);
       const entry = place && decodeEntry(place, value);
-      if (place && entry) onEntry(place, entry);
+      if (place && entry) finder.entry(place, entry);
+      if (place || factName(key) !== KEY_FACT) return;
+      const found = fromStoredKey(keyNumber(key), decodeFact(value));
+      if (found) finder.key(found);
     });
   } finally {
     await file.close();
@@ -77,8 +88,17 @@ export async function scanJournalFile(
 /** Marks a database as a journal whose entries are stored as they are here. */
 export const FORMAT = 'koa-sse-hub journal 2';
 export const FACTS = 'koa-sse-hub';
-/** With the first parts of the ledger's keys. */
+/** With the first parts of the ledger's keys, but for {@link KEY_FACT}. */
 const FACT_NAMES = ['format', 'lost', 'pinged', 'state', 'holds', 'run', 'trimmed topic', 'size'];
+
+function factName(name: Buffer): string {
+  return name.toString().split('\0')[0] as string;
+}
+
+/** The number in the name of a key that is remembered. */
+function keyNumber(name: Buffer): number {
+  return readNumberKey(name.subarray(KEY_FACT.length + 1));
+}
 
 /** `MDB_DUPSORT`: a key has several values. */
 const SORTED_VALUES = 0x04;
@@ -98,7 +118,7 @@ const TURN_MS = 10;
 
 class Check {
   readonly #file: PageFile;
-  readonly #onEntry: (place: Place, entry: StoredEntry) => void;
+  readonly #finder: Finder;
   readonly #problems: string[] = [];
   #lost: ReadonlySet<Position> = new Set();
   readonly #damagedFacts: string[] = [];
@@ -109,6 +129,7 @@ class Check {
   #first: Place | undefined;
   #last: Place | undefined;
   #topics = 0;
+  #keys = 0;
   readonly #damaged: Place[] = [];
   readonly #damagedPositions = new Set<Position>();
   readonly #epochs = new Set<number>();
@@ -116,9 +137,9 @@ class Check {
   readonly #expected = { topics: new Sum(), 'own ids': new Sum() };
   readonly #found = { topics: new Sum(), 'own ids': new Sum() };
 
-  constructor(file: PageFile, onEntry: (place: Place, entry: StoredEntry) => void) {
+  constructor(file: PageFile, finder: Finder) {
     this.#file = file;
-    this.#onEntry = onEntry;
+    this.#finder = finder;
   }
 
   get result(): JournalCheck {
@@ -129,6 +150,7 @@ class Check {
       first: this.#first && toPosition(this.#first),
       last: this.#last && toPosition(this.#last),
       topics: this.#topics,
+      keys: this.#keys,
       trimmed: this.#state?.trimmed?.position,
       damaged: this.#damaged,
       damagedCount: this.#damagedPositions.size,
@@ -168,9 +190,11 @@ class Check {
   }
 
   #readFact({ key, value }: Item): void {
-    const [name = ''] = key.toString().split('\0');
+    const name = factName(key);
     const fact = decodeFact(value);
-    if (!FACT_NAMES.includes(name) || fact === undefined) {
+    if (name === KEY_FACT) {
+      this.#readKey(keyNumber(key), fact);
+    } else if (!FACT_NAMES.includes(name) || fact === undefined) {
       this.#damagedFacts.push(`what it notes as ${JSON.stringify(name)} is damaged`);
     } else if (name === 'format') {
       this.#format = fact;
@@ -178,6 +202,16 @@ class Check {
       this.#lost = new Set(fact as Position[]);
     } else if (name === 'state') {
       this.#state = fromStoredState(fact as StoredState);
+    }
+  }
+
+  #readKey(number: number, fact: unknown): void {
+    const found = fromStoredKey(number, fact);
+    if (found === undefined) {
+      this.#damagedFacts.push('a key that it remembers is damaged');
+    } else {
+      this.#keys++;
+      this.#finder.key(found);
     }
   }
 
@@ -204,7 +238,7 @@ class Check {
     }
     const ownId = ownIdOf(entry);
     if (ownId !== null) this.#expected['own ids'].add(checksum(place, Buffer.from(ownId)));
-    this.#onEntry(place, entry);
+    this.#finder.entry(place, entry);
   }
 
   #lastTopic: Buffer | undefined;

@@ -328,6 +328,11 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
+/** What the journal notes cannot be read, though its file is as it was left. */
+export function damagedError(path: string, cause: unknown): JournalError {
+  return openError(path, `is damaged: ${messageOf(cause)}`, RESTORE, cause);
+}
+
 function openError(path: string, what: string, remedy: string, cause?: unknown): JournalError {
   return new JournalError(
     'ERR_JOURNAL_OPEN',

@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { JournalError, type Position, parsePosition } from './journal.js';
 import type { ClockState } from './journal-clock.js';
-import { checkJournalFile, type JournalCheck, scanJournalFile } from './lmdb-check.js';
+import { checkJournalFile, type Finder, type JournalCheck, scanJournalFile } from './lmdb-check.js';
 import {
   comparePlaces,
   encodeEntry,
@@ -15,6 +15,7 @@ import {
   toPosition,
 } from './lmdb-entry.js';
 import { type Databases, openFiles, withFile } from './lmdb-files.js';
+import { LmdbKeys, type RememberedKey } from './lmdb-keys.js';
 import { Ledger, toStoredState } from './lmdb-ledger.js';
 
 /** A journal that was saved. */
@@ -35,25 +36,33 @@ export function checkJournal(directory: string): Promise<JournalCheck> {
 
 /**
  * Saves what is whole in a journal as a journal in a new directory. Positions, ids and times stay, so that clients go
- * on from where they are. It holds all of the updates in memory.
+ * on from where they are; so do the keys that are remembered. It holds all of the updates in memory.
  *
  * @throws {JournalError} ERR_JOURNAL_OPEN, also if the new directory is there and not empty.
  */
 export function saveJournal(from: string, to: string): Promise<Saved> {
   return withFile(resolve(from), async (file) => {
     await assertEmpty(resolve(to));
-    const found = new Map<Position, KeyedStored>();
-    const take = (place: Place, stored: StoredEntry): void => {
-      const position = toPosition(place);
-      if (!found.has(position)) found.set(position, { place, stored });
+    const entries = new Map<Position, KeyedStored>();
+    const keys = new Map<string, RememberedKey>();
+    const finder: Finder = {
+      entry(place, stored) {
+        const position = toPosition(place);
+        if (!entries.has(position)) entries.set(position, { place, stored });
+      },
+      key(found) {
+        const before = keys.get(found.key.key);
+        if (!before || before.rememberedAt < found.rememberedAt) keys.set(found.key.key, found);
+      },
     };
-    const check = await checkJournalFile(file, take);
+    const check = await checkJournalFile(file, finder);
     // What hangs from a broken page is found on its own page; so is what was trimmed lately.
-    if (check.problems.length > 0) await scanJournalFile(file, take);
-    const entries = [...found.values()].sort((a, b) => comparePlaces(a.place, b.place));
-    const lostThrough = lastLost(entries, check);
-    await write(resolve(to), entries, lostThrough);
-    return { entries: entries.length, lostThrough };
+    if (check.problems.length > 0) await scanJournalFile(file, finder);
+    const inOrder = [...entries.values()].sort((a, b) => comparePlaces(a.place, b.place));
+    const lostThrough = lastLost(inOrder, check);
+    const oldestFirst = [...keys.values()].sort((a, b) => a.rememberedAt - b.rememberedAt);
+    await write(resolve(to), inOrder, oldestFirst, lostThrough);
+    return { entries: inOrder.length, lostThrough };
   });
 }
 
@@ -91,6 +100,7 @@ function lastLost(entries: readonly KeyedStored[], check: JournalCheck): Positio
 async function write(
   to: string,
   entries: readonly KeyedStored[],
+  keys: readonly RememberedKey[],
   lostThrough: Position | undefined,
 ): Promise<void> {
   const { databases, close } = await openFiles(to, 'disk');
@@ -99,6 +109,7 @@ async function write(
     for (let start = 0; start < entries.length; start += COMMIT) {
       await writeSome(databases, ledger, entries.slice(start, start + COMMIT));
     }
+    await writeKeys(databases, keys);
     if (lostThrough === undefined) return;
     const trimmed = { id: lostThrough, position: lostThrough, topics: [], private: true };
     const state = toStoredState({
@@ -136,6 +147,23 @@ async function writeSome(
     ledger.write(change);
   });
   ledger.settle(change);
+}
+
+async function writeKeys(
+  { root, ledger }: Databases,
+  remembered: readonly RememberedKey[],
+): Promise<void> {
+  const now = Date.now();
+  const keys = new LmdbKeys(ledger);
+  for (let start = 0; start < remembered.length; start += COMMIT) {
+    await root.batch(() => {
+      for (const { key, rememberedAt } of remembered.slice(start, start + COMMIT)) {
+        const change = keys.prepare([key], Math.min(rememberedAt, now));
+        keys.write(change);
+        keys.settle(change);
+      }
+    });
+  }
 }
 
 /** As far as is known, the clock has always been right. */

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { keyError } from './append-keys.js';
 import {
   type Append,
   ageCheckMs,
@@ -12,6 +13,7 @@ import {
 } from './commit.js';
 import { Followers } from './followers.js';
 import {
+  type AppendKey,
   type AppendOptions,
   BEGINNING,
   comparePositions,
@@ -43,7 +45,14 @@ import {
   toPosition,
   toStored,
 } from './lmdb-entry.js';
-import { type Databases, messageOf, type OpenFiles, openFiles } from './lmdb-files.js';
+import {
+  type Databases,
+  damagedError,
+  messageOf,
+  type OpenFiles,
+  openFiles,
+} from './lmdb-files.js';
+import { LmdbKeys } from './lmdb-keys.js';
 import { Ledger, type LedgerChange, ledgerState } from './lmdb-ledger.js';
 import {
   admitsAll,
@@ -76,7 +85,14 @@ export interface LmdbJournalOptions extends Retention {
  * @throws {JournalError} ERR_JOURNAL_OPEN.
  */
 export async function openLmdbJournal(options: LmdbJournalOptions): Promise<Journal> {
-  return new LmdbJournal(await openFiles(resolve(options.path), options.sync), options);
+  const path = resolve(options.path);
+  const files = await openFiles(path, options.sync);
+  try {
+    return new LmdbJournal(files, options);
+  } catch (error) {
+    await files.close();
+    throw damagedError(path, error);
+  }
 }
 
 /**
@@ -91,6 +107,7 @@ const MAX_KEY_BYTES = 1024;
 class LmdbJournal implements Journal {
   readonly #databases: Databases;
   readonly #ledger: Ledger;
+  readonly #keys: LmdbKeys;
   readonly #clock: JournalClock;
   readonly #files: OpenFiles;
   readonly #damages: Damages;
@@ -115,6 +132,7 @@ class LmdbJournal implements Journal {
     this.#damages = new Damages(onDamage);
     this.#damages.found(files.damaged, files.damagedCount);
     this.#ledger = new Ledger(databases, retention);
+    this.#keys = new LmdbKeys(databases.ledger);
     this.#clock = new JournalClock(this.#ledger.state.clock);
     this.#followers = new Followers(this, this.#newestEver());
     // Later than all before, also when the clock has been set back.
@@ -127,14 +145,16 @@ class LmdbJournal implements Journal {
     this.#wake();
   }
 
-  append(updates: readonly Update[], _options?: AppendOptions): Promise<readonly EntryRef[]> {
+  append(updates: readonly Update[], { key }: AppendOptions = {}): Promise<readonly EntryRef[]> {
     if (!updates.every(hasKeys)) {
       // Now, for in the midst of a commit it would be too late.
       return Promise.reject(
         new RangeError(`Topics, ids and publishers have 1 to ${MAX_KEY_BYTES} bytes.`),
       );
     }
-    return this.#enqueue(this.#waiting, updates);
+    const error = key && keyError(key);
+    if (error) return Promise.reject(error);
+    return this.#enqueue(this.#waiting, updates, key);
   }
 
   async ping(): Promise<void> {
@@ -245,10 +265,14 @@ class LmdbJournal implements Journal {
     );
   }
 
-  #enqueue(queue: Append[], updates: readonly Update[]): Promise<readonly EntryRef[]> {
+  #enqueue(
+    queue: Append[],
+    updates: readonly Update[],
+    key?: AppendKey,
+  ): Promise<readonly EntryRef[]> {
     if (this.#closing) return Promise.reject(closedError());
     return new Promise((resolve, reject) => {
-      queue.push({ updates, resolve, reject });
+      queue.push({ updates, key, resolve, reject });
       this.#wake();
     });
   }
@@ -277,14 +301,17 @@ class LmdbJournal implements Journal {
     try {
       if (this.#failure) throw this.#failure;
       this.#assertThere();
+      const clock = this.#clock.read();
       planned = plan(
         appends,
         (id, scope) => this.#heldWithOwnId(id, (entry) => entry.scope === scope),
         (n) => toPosition([this.#epoch, this.#nextSequence + n]),
+        (key) => this.#keys.find(key, clock.time),
       );
-      const change = this.#ledger.prepare(planned.entries, this.#clock.read(), TRIM_STEP);
-      if (planned.entries.length + change.outdated.length + pings.length > 0) {
-        await this.#write(planned.entries, change, pings.length > 0);
+      const change = this.#ledger.prepare(planned.entries, clock, TRIM_STEP);
+      const { entries, keys } = planned;
+      if (entries.length + change.outdated.length + keys.length + pings.length > 0) {
+        await this.#write(planned, change, pings.length > 0);
       }
       this.#isBehind = change.isBehind;
     } catch (error) {
@@ -301,11 +328,12 @@ class LmdbJournal implements Journal {
   }
 
   /** Writes one transaction, and resolves when it is durable as configured. */
-  async #write(added: readonly Entry[], change: LedgerChange, isPinged: boolean) {
+  async #write({ entries: added, keys }: Plan, change: LedgerChange, isPinged: boolean) {
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
     const appendedAt = change.state.clock.time;
+    const keysChange = this.#keys.prepare(keys, appendedAt);
     const lost = this.#lostWith(change);
-    const keyOf = keys();
+    const keyOf = topicKeys();
     let sequence = this.#nextSequence; // Of the first that is added.
     const written = root.batch(() => {
       // Nothing in here may throw: what had been put until then would be committed.
@@ -325,6 +353,7 @@ class LmdbJournal implements Journal {
       }
       if (lost.length > 0) facts.put('lost', lost);
       this.#ledger.write(change);
+      this.#keys.write(keysChange);
       if (isPinged) facts.put('pinged', appendedAt);
     });
     try {
@@ -336,6 +365,7 @@ class LmdbJournal implements Journal {
     }
     this.#assertThere();
     this.#ledger.settle(change);
+    this.#keys.settle(keysChange);
     this.#epochIsStored ||= added.length > 0;
   }
 
@@ -500,7 +530,7 @@ function isKey(text: string): boolean {
 }
 
 /** Makes texts keys, equal ones in a row once. */
-function keys(): (text: string) => Buffer {
+function topicKeys(): (text: string) => Buffer {
   let last: string | undefined;
   let key: Buffer = Buffer.alloc(0);
   return (text) => {

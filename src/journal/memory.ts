@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { AppendKeys, keyError } from './append-keys.js';
 import {
   type Append,
   ageCheckMs,
@@ -85,6 +86,8 @@ class MemoryJournal implements Journal {
   #lastTrimmed: LastTrimmed | undefined;
   readonly #trimmedTopics = new TrimmedTopics();
   #lastTrimmedTransient: Position | undefined;
+  readonly #keys = new AppendKeys();
+  #nextKey = 0;
   readonly #followers = new Followers(this);
   readonly #waiting: Append[] = [];
   #isCommitDue = false;
@@ -99,13 +102,15 @@ class MemoryJournal implements Journal {
     }
   }
 
-  append(updates: readonly Update[], _options?: AppendOptions): Promise<readonly EntryRef[]> {
+  append(updates: readonly Update[], { key }: AppendOptions = {}): Promise<readonly EntryRef[]> {
     if (this.#closed) return Promise.reject(closedError());
+    const error = key && keyError(key);
+    if (error) return Promise.reject(error);
     return new Promise((resolve, reject) => {
       // Not at once: a follower that appends would overtake the entries still being told to the others.
       if (!this.#isCommitDue) queueMicrotask(() => this.#commit());
       this.#isCommitDue = true;
-      this.#waiting.push({ updates, resolve, reject });
+      this.#waiting.push({ updates, key, resolve, reject });
     });
   }
 
@@ -216,15 +221,18 @@ class MemoryJournal implements Journal {
     this.#isCommitDue = this.#waiting.length > 0;
     if (this.#isCommitDue) setImmediate(() => this.#commit());
     if (appends.length === 0) return;
+    const appendedAt = this.#clock.now();
     const planned = plan(
       appends,
       (id, scope) => this.#byOwnId.get(id)?.find(({ entry }) => entry.scope === scope)?.entry,
       (n) => `${this.#epoch}-${this.#nextSequence + n}`,
+      (key) => this.#keys.find(key, appendedAt),
     );
-    const appendedAt = this.#clock.now();
     for (const entry of planned.entries) {
       this.#add({ sequence: this.#nextSequence++, appendedAt, entry });
     }
+    this.#keys.forget(appendedAt, planned.keys);
+    for (const key of planned.keys) this.#keys.add(key, this.#nextKey++, appendedAt);
     this.#trim();
     this.#followers.tell(planned.entries);
     settle(appends, planned);

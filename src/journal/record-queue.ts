@@ -1,17 +1,18 @@
 import type { Entry } from './journal.js';
 
-interface MemoryRecord {
+/** What is in a queue: entries of a journal, or the keys that it remembers. */
+interface MemoryRecord<T = Entry> {
   readonly sequence: number;
   readonly appendedAt: number;
   /** Undefined once it has been trimmed. Queues let go of such a record when it is worth it. */
-  entry: Entry | undefined;
+  entry: T | undefined;
 }
 
 /** A record that has not been trimmed. */
-export type HeldRecord = MemoryRecord & { readonly entry: Entry };
+export type HeldRecord<T = Entry> = MemoryRecord<T> & { readonly entry: T };
 
 /** The record's entry is let go of at once; its queues are to be told by `letGo`. */
-export function markTrimmed(record: MemoryRecord): void {
+export function markTrimmed(record: MemoryRecord<unknown>): void {
   record.entry = undefined;
 }
 
@@ -19,8 +20,8 @@ export function markTrimmed(record: MemoryRecord): void {
  * Records in order of their sequence: joined at the end, and left mostly at the start. The first and the last
  * are always held ones; trimmed ones between are never more than those held.
  */
-export class RecordQueue {
-  #items: (MemoryRecord | undefined)[] = [];
+export class RecordQueue<T = Entry> {
+  #items: (MemoryRecord<T> | undefined)[] = [];
   #start = 0;
   #trimmed = 0;
 
@@ -29,15 +30,15 @@ export class RecordQueue {
     return this.#items.length - this.#start - this.#trimmed;
   }
 
-  get first(): HeldRecord | undefined {
-    return this.#items[this.#start] as HeldRecord | undefined;
+  get first(): HeldRecord<T> | undefined {
+    return this.#items[this.#start] as HeldRecord<T> | undefined;
   }
 
-  get last(): HeldRecord | undefined {
-    return this.#items.at(-1) as HeldRecord | undefined;
+  get last(): HeldRecord<T> | undefined {
+    return this.#items.at(-1) as HeldRecord<T> | undefined;
   }
 
-  push(record: HeldRecord): void {
+  push(record: HeldRecord<T>): void {
     // V8 gives a list that grows from nothing 17 places; most topics of a flood have one record.
     if (this.#items.length === 0) this.#items = [record];
     else this.#items.push(record);
@@ -66,23 +67,23 @@ export class RecordQueue {
   }
 
   /** The last records before a sequence, in order. */
-  newest(count: number, before = Number.POSITIVE_INFINITY): HeldRecord[] {
-    const found: HeldRecord[] = [];
+  newest(count: number, before = Number.POSITIVE_INFINITY): HeldRecord<T>[] {
+    const found: HeldRecord<T>[] = [];
     for (
       let index = this.#indexOf(before) - 1;
       index >= this.#start && found.length < count;
       index--
     ) {
-      const record = this.#items[index] as MemoryRecord;
+      const record = this.#items[index] as MemoryRecord<T>;
       if (isHeld(record)) found.push(record);
     }
     return found.reverse();
   }
 
   /** The records from one sequence on, up to but without another. */
-  *between(from: number, until: number): Generator<HeldRecord> {
+  *between(from: number, until: number): Generator<HeldRecord<T>> {
     for (let index = this.#indexOf(from); index < this.#items.length; index++) {
-      const record = this.#items[index] as MemoryRecord;
+      const record = this.#items[index] as MemoryRecord<T>;
       if (record.sequence >= until) return;
       if (isHeld(record)) yield record;
     }
@@ -95,13 +96,13 @@ export class RecordQueue {
     let high = this.#items.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#items[middle] as MemoryRecord).sequence < sequence) low = middle + 1;
+      if ((this.#items[middle] as MemoryRecord<T>).sequence < sequence) low = middle + 1;
       else high = middle;
     }
     return low;
   }
 }
 
-function isHeld(record: MemoryRecord): record is HeldRecord {
+function isHeld<T>(record: MemoryRecord<T>): record is HeldRecord<T> {
   return record.entry !== undefined;
 }

@@ -1,12 +1,14 @@
 /**
- * Opens each journal whose directory is given, replays it, appends to it and says what came of it, on a line of JSON.
+ * Opens each journal whose directory is given, replays it, repeats appends under keys, appends to it and says what came
+ * of it, on a line of JSON. The first argument is how many appends under keys there are.
  * A damaged file may end this process; then the lines for it and the others are missing.
  */
 import { openJournal } from '../../dist/hub/index.js';
 
 const ALL = { maxEntries: 1_000_000, maxLength: Number.MAX_SAFE_INTEGER };
 
-for (const directory of process.argv.slice(2)) console.log(JSON.stringify(await replay(directory)));
+const [keys, ...directories] = process.argv.slice(2);
+for (const directory of directories) console.log(JSON.stringify(await replay(directory)));
 
 async function replay(directory) {
   let reported = 0;
@@ -24,8 +26,13 @@ async function replay(directory) {
     for (const topics of [undefined, ['t'], ['u1']]) {
       reads.push({ topics, ...(await journal.read({ ...ALL, topics })) });
     }
+    const repeats = [];
+    for (let n = 0; n < keys; n++) {
+      const keyed = { topics: ['t'], data: `under key ${n}`, private: false };
+      repeats.push(...(await journal.append([keyed], { key: { key: `key ${n}`, digest: 'd' } })));
+    }
     await journal.append([{ topics: ['t'], data: 'goes on', private: false }]);
-    return { reads, reported };
+    return { reads, repeats, reported };
   } catch ({ code, message }) {
     return { failed: { code, message } };
   } finally {
