@@ -1,7 +1,16 @@
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  jest,
+  test,
+} from '@jest/globals';
 import { open as openLmdb } from 'lmdb';
 import { type EntryRef, type Journal, KEY_MAX_AGE_MS } from '../src/journal/journal.js';
 import { openLmdbJournal } from '../src/journal/lmdb.js';
@@ -16,6 +25,9 @@ import {
   liftFileLimit,
   temporaryDirectory,
 } from './support/journal-process.js';
+import { killPrograms, runProgram } from './support/run-program.js';
+import { JWT_KEY } from './support/server.js';
+import { tokenFor } from './support/tokens.js';
 
 let directory: string;
 let path: string;
@@ -29,6 +41,8 @@ beforeAll(async () => {
 beforeEach(() => {
   path = join(directory, `${++count}`);
 });
+
+afterEach(() => killPrograms());
 
 afterAll(async () => {
   await processes.remove();
@@ -217,6 +231,50 @@ describe('a full disk', () => {
     await journal.close();
     expect(await checkJournal(path)).toMatchObject({ keys: n + 1, problems: [] });
   });
+});
+
+describe('a service that is killed with -9', () => {
+  const start = () => runProgram('dist/main.js', { env: { JWT_KEY, JOURNAL: `lmdb:${path}` } });
+
+  test('answers a repeat under the same Idempotency-Key with the ids of the first, and another body with 422', async () => {
+    const token = await tokenFor();
+    const publish = async (url: string, type: string, body: string): Promise<[number, string]> => {
+      const response = await fetch(`${url}/hub`, {
+        method: 'POST',
+        headers: {
+          Authorization: `Bearer ${token}`,
+          'Content-Type': type,
+          'Idempotency-Key': `a ${type}`,
+        },
+        body,
+      });
+      return [response.status, await response.text()];
+    };
+    const bodies = [
+      ['application/x-www-form-urlencoded', 'topic=t&data=form'],
+      [
+        'application/x-ndjson',
+        Array.from({ length: 10_000 }, (_, n) =>
+          JSON.stringify({ topic: 't', data: `${n}`, ...(n % 2 ? { id: `own ${n}` } : {}) }),
+        ).join('\n'),
+      ],
+    ] as const;
+    let service = await start();
+    const first: [number, string][] = [];
+    for (const [type, body] of bodies) first.push(await publish(service.url, type, body));
+    expect(first.map(([status]) => status)).toEqual([200, 200]);
+    await service.kill('SIGKILL');
+    service = await start();
+    for (const [index, [type, body]] of bodies.entries()) {
+      expect(await publish(service.url, type, body)).toEqual(first[index]);
+      const [status, text] = await publish(service.url, type, `${body} `);
+      expect([status, text]).toEqual([422, expect.stringMatching(/Idempotency-Key was used/)]);
+    }
+    await service.kill();
+    const journal = await open();
+    expect(await readAll(journal)).toHaveLength(10_001);
+    await journal.close();
+  }, 30_000);
 });
 
 describe('a journal that remembers keys', () => {

@@ -22,10 +22,10 @@ afterEach(async () => {
   jest.restoreAllMocks();
 });
 
-const publish = async (fields: Record<string, string>) => {
+const publish = async (fields: Record<string, string>, headers: Record<string, string> = {}) => {
   const response = await fetch(`${service.url}/hub`, {
     method: 'POST',
-    headers: { Authorization: `Bearer ${token}` },
+    headers: { Authorization: `Bearer ${token}`, ...headers },
     body: new URLSearchParams({ topic: 'a', data: 'once', ...fields }),
   });
   return { response, text: await response.text() };
@@ -61,6 +61,21 @@ test('repeated with the same id after that, it is published once', async () => {
   loseNextAnswer();
   expect((await publish({ id: 'mine' })).response.status).toBe(503);
   expect(await publish({ id: 'mine' })).toMatchObject({ text: 'mine', response: { status: 200 } });
+  expect(await timesPublished()).toBe(1);
+});
+
+test('repeated under the same Idempotency-Key after that, it is published once', async () => {
+  const key = { 'Idempotency-Key': 'k' };
+  loseNextAnswer();
+  expect((await publish({}, key)).response.status).toBe(503);
+  const { response, text } = await publish({}, key);
+  expect(response.status).toBe(200);
+  expect(await publish({}, key)).toMatchObject({ text });
+  expect(await timesPublished()).toBe(1);
+});
+
+/** How often the update is there. */
+async function timesPublished(): Promise<number | undefined> {
   await publish({ data: 'end' });
   const stream = await fetch(`${service.url}/hub?topic=a&lastEventID=earliest`);
   let received = '';
@@ -68,8 +83,8 @@ test('repeated with the same id after that, it is published once', async () => {
     received += Buffer.from(chunk).toString();
     if (received.includes('data: end')) break;
   }
-  expect(received.match(/^data: once$/gm)).toHaveLength(1);
-});
+  return received.match(/^data: once$/gm)?.length;
+}
 
 test('a key that is taken is a 422', async () => {
   jest

@@ -1,6 +1,8 @@
 import { get } from 'node:http';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { SignJWT } from 'jose';
+import { Hub } from '../src/hub/hub.js';
+import type { ValidUpdates } from '../src/hub/update.js';
 import type { Service } from '../src/service.js';
 import { JWT_KEY, startTestService } from './support/server.js';
 
@@ -9,6 +11,7 @@ let service: Service | undefined;
 afterEach(async () => {
   await service?.stop();
   service = undefined;
+  jest.restoreAllMocks();
 });
 
 const start = async (env: Record<string, string> = {}): Promise<void> => {
@@ -109,6 +112,44 @@ test('publishers with the same grants share ids, in whatever order the grants ar
     expect((await publish(token, { topic: 'a', data: token }, key)).status).toBe(200);
   }
   expect(await heldOf('a', ada)).toEqual(['once', ada, bob]);
+});
+
+test('an Idempotency-Key counts to its publisher: the sub of the token, or what it grants', async () => {
+  await start();
+  const appended = jest.spyOn(Hub.prototype, 'publish');
+  const tokens = await Promise.all([
+    tokenFor({ publish: ['a'], sub: 'ada' }),
+    tokenFor({ publish: ['a', 'b'], sub: 'ada' }),
+    tokenFor({ publish: ['a'], sub: 'bob' }),
+    tokenFor({ publish: ['a'] }),
+    tokenFor({ publish: ['a', 'b'] }),
+  ]);
+  const publishers: unknown[] = [];
+  for (const token of tokens) {
+    await publish(token, { topic: 'a' }, { 'Idempotency-Key': 'k' });
+    const [updates, options] = appended.mock.calls.at(-1) ?? [];
+    const [update] = (updates as ValidUpdates).list;
+    expect(options?.key?.publisher).toBe(update?.publisher);
+    publishers.push(options?.key?.publisher);
+  }
+  const [ada, adaToo, ...others] = publishers;
+  expect(ada).toBe(adaToo);
+  expect(new Set([ada, ...others]).size).toBe(4);
+});
+
+test('an Idempotency-Key may be as long as allowed, whatever its publisher is called', async () => {
+  await start();
+  const token = await tokenFor({ publish: ['a'], sub: 'é'.repeat(2000) });
+  const key = { 'Idempotency-Key': 'k'.repeat(256) };
+  const first = await publish(token, { topic: 'a', data: '1' }, key);
+  expect(first.status).toBe(200);
+  expect(await publish(token, { topic: 'a', data: '1' }, key)).toEqual(first);
+  expect((await publish(token, { topic: 'a', data: '2' }, key)).status).toBe(422);
+  const tooLong = { 'Idempotency-Key': 'k'.repeat(257) };
+  expect(await publish(token, { topic: 'a' }, tooLong)).toMatchObject({
+    status: 400,
+    body: expect.stringMatching(/256 bytes/),
+  });
 });
 
 describe('a flood', () => {

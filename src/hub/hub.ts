@@ -149,7 +149,7 @@ export class Hub {
 
   /**
    * Appends updates, all or none, and resolves with where they stand once they are durable. They are
-   * delivered when they come back from the journal.
+   * delivered when they come back from the journal. With a key, a repeat is answered as the first call was.
    *
    * @throws {UpdateError} for one that cannot be kept or sent; then nothing was appended.
    *   {@link JournalError} as `Journal.append` does.

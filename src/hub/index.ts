@@ -1,4 +1,6 @@
 export {
+  type AppendKey,
+  type AppendOptions,
   type Entry,
   type EntryRef,
   type Journal,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Context, Middleware } from 'koa';
 import { z } from 'zod';
 import type { Grants } from '../auth/grants.js';
@@ -9,12 +10,12 @@ import {
   UpdateError,
   ValidUpdates,
 } from '../hub/update.js';
+import type { AppendKey } from '../journal/journal.js';
 import type { BodyState } from '../requests/body.js';
 import { MAX_FORM_FIELDS, parseForm } from '../requests/form.js';
 import { findInexactNumber, JsonError, parseJson } from '../requests/json.js';
 import { SharedTime, type TimeSlice } from '../time-slice.js';
 import { type Authorizer, refuseScope, requireTopic } from './auth.js';
-import { IdempotencyMemory } from './idempotency.js';
 import { HUB_PATH } from './paths.js';
 import { type Publisher, publisherOf } from './publisher.js';
 
@@ -55,20 +56,16 @@ export function admitPublisher(authorizer: Authorizer): Middleware<PublisherStat
  * answered with their ids. The body has been read as text.
  */
 export function publish(hub: Hub): Middleware<PublisherState> {
-  const memory = new IdempotencyMemory();
-
   return async function publish(ctx) {
     const { grants, body } = ctx.state;
     const type = ctx.is(PUBLISH_TYPES) || FORM;
     const updates = await readUpdates(ctx, type, body, grants);
-    const append = async () => (await hub.publish(updates)).map(({ id }) => id);
-    const key = idempotencyKey(ctx, grants);
-    const ids = await (key === undefined ? append() : memory.once(ctx, key, type + body, append));
+    const refs = await hub.publish(updates, { key: appendKey(ctx, grants, type + body) });
     if (type === NDJSON) {
-      ctx.body = ids;
+      ctx.body = refs.map(({ id }) => id);
     } else {
       ctx.type = 'text/plain';
-      ctx.body = ids[0];
+      ctx.body = refs[0]?.id;
     }
   };
 }
@@ -291,12 +288,25 @@ function fromForm(ctx: Context, body: string): Record<string, unknown> {
   };
 }
 
-/** The key that the publisher chose; publishers that their tokens tell apart do not share theirs. */
-function idempotencyKey(ctx: Context, grants: Grants): string | undefined {
+/**
+ * What the updates of a body are appended under, if the publisher chose an `Idempotency-Key`. Publishers that their
+ * tokens tell apart do not share theirs, and neither find out nor block each other's.
+ */
+function appendKey(ctx: Context, grants: Grants, body: string): AppendKey | undefined {
   const key = ctx.get('Idempotency-Key');
   if (key === '') return undefined;
   if (key.length > MAX_ID_BYTES) {
     ctx.throw(400, `Idempotency-Key is longer than the ${MAX_ID_BYTES} bytes allowed.`);
   }
-  return JSON.stringify([publisherOf(grants).scope, grants.subject, key]);
+  const { publisher, scope } = publisherOf(grants);
+  return {
+    key: digest(JSON.stringify([scope, grants.subject, key])),
+    digest: digest(body),
+    publisher,
+  };
+}
+
+/** Short, however long the text is. */
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64url');
 }

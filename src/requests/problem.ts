@@ -61,6 +61,9 @@ interface ThrownError extends Description {
   readonly expose: boolean;
 }
 
+/** The journal does not know what its keys are in HTTP. */
+const KEY_TAKEN = 'This Idempotency-Key was used with another body: use a new one for each update.';
+
 /** Seconds after which a publisher may try again. */
 const RETRY_SECONDS = 5;
 
@@ -74,9 +77,8 @@ const OUTCOME_UNKNOWN =
  */
 function describe(error: unknown): Description {
   if (error instanceof JournalError) {
-    if (error.code === 'ERR_ID_TAKEN' || error.code === 'ERR_KEY_TAKEN') {
-      return { status: 422, detail: error.message, headers: {} };
-    }
+    if (error.code === 'ERR_ID_TAKEN') return { status: 422, detail: error.message, headers: {} };
+    if (error.code === 'ERR_KEY_TAKEN') return { status: 422, detail: KEY_TAKEN, headers: {} };
     const isUnknown = error.code === 'ERR_JOURNAL_OUTCOME_UNKNOWN';
     const detail = isUnknown ? OUTCOME_UNKNOWN : error.message;
     return { status: 503, detail, headers: { 'Retry-After': String(RETRY_SECONDS) } };
