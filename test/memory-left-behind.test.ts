@@ -7,6 +7,8 @@ import { Window } from '../src/hub/window.js';
 import { openMemoryJournal } from '../src/journal/memory.js';
 import { select } from '../src/topics/selection.js';
 import { openTestHub, update } from './support/hub.js';
+import { startTestService } from './support/server.js';
+import { tokenFor } from './support/tokens.js';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -28,6 +30,46 @@ describe('what strangers leave behind', () => {
     await journal.close();
   });
 
+  test('updates that have left the window, however large they were', async () => {
+    const window = new Window(2 * MEGABYTE);
+    const add = (n: number, frame: Buffer) => {
+      const position = `1795196765777-${n}`;
+      window.add({ ...update(['topic'], ''), id: position, position }, frame);
+      return new WeakRef(frame);
+    };
+    const large = add(1, Buffer.alloc(MEGABYTE));
+    let n = 1;
+    while (window.start.ordinal === 0) add(++n, Buffer.alloc(100));
+    await until(() => large.deref() === undefined);
+    expect(window.head.ordinal).toBe(n);
+  });
+
+  test('small updates do not keep the large forms that they came in', async () => {
+    const service = await startTestService();
+    const send = async () => {
+      const form = {
+        topic: 'a topic with some length',
+        data: 'with data',
+        junk: '-'.repeat(900_000),
+      };
+      const authorization = `Bearer ${await tokenFor()}`;
+      const body = new URLSearchParams(form);
+      const sent = await fetch(`${service.url}/hub`, {
+        method: 'POST',
+        headers: { authorization },
+        body,
+      });
+      expect(sent.status).toBe(200);
+      await sent.text();
+    };
+    await send();
+    const before = bytesInUse();
+    for (let n = 0; n < 50; n++) await send();
+    // Each kept its form: 45 MB.
+    await until(() => bytesInUse() - before < 15 * MEGABYTE);
+    await service.stop();
+  });
+
   test('what a replay has read is let go of when nobody else has wanted it for a while', async () => {
     const journal = openMemoryJournal({ maxUpdates: 10_000, maxAgeMs: 0 });
     for (let n = 0; n < 1_000; n++) await journal.append([update('topic', `update ${n}`)]);
@@ -39,10 +81,7 @@ describe('what strangers leave behind', () => {
 
     const batch = await read();
     expect(await reads.read(undefined, undefined)).toBe(batch.deref());
-    while (batch.deref() !== undefined) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      collectGarbage();
-    }
+    await until(() => batch.deref() === undefined);
     await journal.close();
   });
 
@@ -70,6 +109,14 @@ describe('what strangers leave behind', () => {
 function selectAndLeave(n: number): void {
   const templates = Array.from({ length: 100 }, (_, index) => `{a}${n}/${index}{?b,c}`.padEnd(150));
   select(templates.map((text) => text.replaceAll(' ', '-'))).asksForTopic('topic');
+}
+
+async function until(isTrue: () => boolean): Promise<void> {
+  collectGarbage();
+  while (!isTrue()) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    collectGarbage();
+  }
 }
 
 function fail(_: unknown, error: unknown): never {

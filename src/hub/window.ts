@@ -33,7 +33,7 @@ export class Window {
   readonly #maxBytes: number;
   #bytes = 0;
   /** Entries in order. Those before `#first` have left; the array is cut when they are half of it. */
-  #entries: WindowEntry[] = [];
+  #entries: (WindowEntry | undefined)[] = [];
   #first = 0;
   readonly #byTopic = new Map<string, TopicOrdinals>();
   #start: Cursor = { ordinal: 0, position: BEGINNING, id: undefined };
@@ -182,6 +182,7 @@ export class Window {
       ordinals.of(oldest.private).shift();
       if (ordinals.isEmpty) this.#byTopic.delete(topic);
     }
+    this.#entries[this.#first] = undefined; // A large one must not stay until many small ones have come.
     this.#first += 1;
     if (this.#first * 2 > this.#entries.length) {
       this.#entries = this.#entries.slice(this.#first);
