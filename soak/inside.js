@@ -2,6 +2,7 @@
  * Loaded into the service with `--import`: answers what cannot be seen from outside. It needs `--expose-gc`.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { writeHeapSnapshot } from 'node:v8';
 import { answerQuestions } from './questions.js';
 
 const delay = monitorEventLoopDelay({ resolution: 10 });
@@ -21,8 +22,11 @@ answerQuestions({
       globalThis.gc();
       await new Promise(setImmediate);
     }
-    const { heapUsed, external, arrayBuffers } = process.memoryUsage();
-    return { heapUsed, external, arrayBuffers };
+    const { heapUsed, heapTotal, external, arrayBuffers } = process.memoryUsage();
+    return { heapUsed, heapTotal, external, arrayBuffers };
   },
+
+  /** Everything on the heap, in a file that the memory panel of Chromium opens. */
+  snapshot: writeHeapSnapshot,
 });
 process.channel.unref();

@@ -29,6 +29,7 @@ const HELP = `npm run soak -- [options]
   --max-log-lines N  how many lines the service may log in a minute: 60
   --fill N           how many updates the journal keeps, and has at the beginning: 200000
   --output FILE      where the report goes, instead of soak/results/SEED.json
+  --snapshots        also writes what is on the service's heap before and after the attacks
   --list             the attacks there are
   --plan             which attacks a seed makes
 `;
@@ -46,6 +47,7 @@ const { values: options } = parseArgs({
     'max-log-lines': { type: 'string', default: '60' },
     fill: { type: 'string', default: '200000' },
     output: { type: 'string' },
+    snapshots: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     plan: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -113,6 +115,7 @@ async function soak() {
       fill: numberOf('fill'),
       maxUpdates: Math.max(1, numberOf('fill')),
       journal: options.journal,
+      snapshot: (service, when) => options.snapshots && snapshot(service, name, when),
       onStart: (pid) => console.log(`phase ${name}: the service is process ${pid}`),
       onProgress,
     });
@@ -221,12 +224,21 @@ function summarize({ phase, honest, before, after, log, hostile }) {
   if (log !== undefined) console.log(`  log: ${log.lineCount} lines`);
 }
 
+function snapshot(service, phase, when) {
+  const file = `${directoryOfResults()}${options.seed}-${phase}-${when}.heapsnapshot`;
+  return service.snapshot(file);
+}
+
 function write(report) {
-  const directory = fileURLToPath(new URL('results/', import.meta.url));
-  const file = options.output ?? `${directory}${options.seed}.json`;
-  if (options.output === undefined) mkdirSync(directory, { recursive: true });
+  const file = options.output ?? `${directoryOfResults()}${options.seed}.json`;
   writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
   return file;
+}
+
+function directoryOfResults() {
+  const directory = fileURLToPath(new URL('results/', import.meta.url));
+  mkdirSync(directory, { recursive: true });
+  return directory;
 }
 
 function numberOf(name) {

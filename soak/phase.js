@@ -86,6 +86,7 @@ export async function runPhase(name, options) {
 
     await sleep(warmUpMs);
     result.before = await measure(service, honest);
+    await options.snapshot(service, 'before');
     await honest.ask('stay', false);
     // The first window is that of the warm-up, in which code is compiled: it is told, and not judged.
     await observe();
@@ -121,7 +122,8 @@ export async function runPhase(name, options) {
 
     hostile?.kill();
     result.after = await settled(service, honest, result.before, forMs);
-    result.honest = await honest.ask('finish', undefined, { withinMs: 120_000 });
+    await options.snapshot(service, 'after');
+    result.honest = await honest.ask('finish', undefined, { withinMs: 400_000 });
   } catch (error) {
     if (service?.exit === undefined) result.broken ??= error.stack;
   } finally {

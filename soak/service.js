@@ -115,6 +115,11 @@ class Service {
     return { ...this.usage(), ...heap };
   }
 
+  /** Writes what is on its heap into a file. */
+  async snapshot(file) {
+    await this.#questions.ask('snapshot', file);
+  }
+
   /** How many subscribers the service itself believes to have. */
   async subscribers() {
     const document = await getJson(this.port, '/hub/subscriptions');

@@ -1,4 +1,5 @@
 /** What must be so after a phase. Returns a line for each thing that is not. */
+import { WINDOWS_PER_MINUTE } from './honest/samples.js';
 
 const MEGABYTE = 1024 * 1024;
 
@@ -67,21 +68,30 @@ export function leftOver(before, after) {
   return failures;
 }
 
-/** Of the whole phase, and of each window with what happened in it. */
+/** Of the whole phase, and of each minute with what happened in it. */
 function lateness(what, name, honest, windows, maxP99) {
   const failures = [];
-  const late = windows.filter((window) => window[name].p99 > maxP99);
   if (honest !== undefined && honest[name].p99 > maxP99) {
     failures.push(`${what}: p99 ${Math.round(honest[name].p99)} ms, more than ${maxP99} ms`);
   }
-  for (const window of late.sort((a, b) => b[name].p99 - a[name].p99).slice(0, 10)) {
-    const { p99 } = window[name];
+  const late = minutesOf(windows, name).filter(({ p99 }) => p99 > maxP99);
+  for (const { p99, at, attacks } of late.sort((a, b) => b.p99 - a.p99)) {
     failures.push(
-      `${what}: p99 ${Math.round(p99)} ms in the window that ended at ${window.at} s, during ${window.attacks.join(', ') || 'no attack'}`,
+      `${what}: p99 ${Math.round(p99)} ms in the minute that ended at ${at} s, during ${attacks.join(', ') || 'no attack'}`,
     );
   }
-  if (late.length > 10) failures.push(`${what}: and in ${late.length - 10} other windows`);
   return failures;
+}
+
+/** One minute after the other, and the last. Of a shorter time there is none: it is the whole. */
+function minutesOf(windows, name) {
+  return windows.flatMap((window, index) => {
+    const begin = index + 1 - WINDOWS_PER_MINUTE;
+    const isLast = index === windows.length - 1;
+    if (begin < 0 || (begin % WINDOWS_PER_MINUTE !== 0 && !isLast)) return [];
+    const attacks = windows.slice(begin, index + 1).flatMap((each) => each.attacks);
+    return { p99: window[name].minute.p99, at: window.at, attacks: [...new Set(attacks)] };
+  });
 }
 
 function growth(what, name, floor, before, after) {

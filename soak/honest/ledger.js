@@ -11,6 +11,16 @@ import { Samples } from './samples.js';
 /** Examples that are kept of each kind of failure. */
 const MAX_EXAMPLES = 5;
 
+/** Stands among what an account has received: before it the service has said that updates are missing. */
+class Gap {
+  constructor(oldest) {
+    this.oldest = oldest;
+  }
+}
+
+/** The same: after it the account may get again what it had. */
+const MAY_REPEAT = Symbol('may repeat');
+
 /** The reference's order is cut off before what every subscriber has passed, in steps of so many. */
 const PRUNE = 20_000;
 
@@ -27,6 +37,9 @@ export class Ledger {
     retried: 0,
     cut: 0,
     refused: 0,
+    gaps: 0,
+    told: 0,
+    repeated: 0,
   };
   failures = new Map();
   /** Hostile publishers do not know it. */
@@ -37,6 +50,8 @@ export class Ledger {
   /** How many of the order have been cut off. */
   #offset = 0;
   #accounts = [];
+  /** The newest position that the reference has seen. */
+  #position;
 
   /** A new update. Its data carries the number. */
   write(topics, isPrivate) {
@@ -66,7 +81,16 @@ export class Ledger {
 
   /** @param wants whether a record is for this subscriber. */
   openAccount(name, wants, { isReference = false } = {}) {
-    const account = { name, wants, isReference, openedAt: undefined, place: 0, received: [] };
+    const account = {
+      name,
+      wants,
+      isReference,
+      openedAt: undefined,
+      place: 0,
+      received: [],
+      gap: undefined,
+      mayRepeat: false,
+    };
     this.#accounts.push(account);
     return account;
   }
@@ -85,9 +109,26 @@ export class Ledger {
     } else if (record.place !== undefined) {
       this.fail('repeated', `${account.name} got ${id} again`);
     } else {
+      this.#position = positionOf(id) ?? this.#position;
+      record.position = this.#position;
       record.place = this.#offset + this.#order.length;
       this.#order.push(record);
     }
+  }
+
+  /**
+   * A subscriber was told that updates before the next of its own are no longer held.
+   *
+   * @param oldest the position of the oldest update that was held then; null for none. What is newer is owed.
+   */
+  enterGap(account, oldest) {
+    this.counts.gaps += 1;
+    account.received.push(new Gap(positionOf(oldest ?? '')));
+  }
+
+  /** A subscriber came back with an id that several updates have: from the oldest of them on, all come again. */
+  allowRepeats(account) {
+    account.received.push(MAY_REPEAT);
   }
 
   /** Compares what was received so far with the order. */
@@ -95,14 +136,12 @@ export class Ledger {
     for (const account of this.#accounts) {
       let checked = 0;
       for (const record of account.received) {
-        if (record.place === undefined) break; // The reference is behind.
+        if (record instanceof Gap) account.gap = record;
+        else if (record === MAY_REPEAT) account.mayRepeat = true;
+        else if (record.place === undefined)
+          break; // The reference is behind.
+        else this.#compare(account, record);
         checked += 1;
-        if (record.place < account.place) {
-          this.fail('repeated or out of order', `${account.name} got update ${record.number}`);
-        } else {
-          this.#expectNothing(account, record.place);
-          account.place = record.place + 1;
-        }
       }
       if (checked > 0) account.received.splice(0, checked);
       if (account.isReference) account.place = this.#end;
@@ -131,6 +170,19 @@ export class Ledger {
     this.failures.set(kind, failure);
   }
 
+  #compare(account, record) {
+    if (record.place >= account.place) {
+      this.#expectNothing(account, record.place);
+      account.place = record.place + 1;
+      account.gap = undefined;
+      account.mayRepeat = false;
+    } else if (account.mayRepeat) {
+      this.counts.repeated += 1;
+    } else {
+      this.fail('repeated or out of order', `${account.name} got update ${record.number}`);
+    }
+  }
+
   get #end() {
     return this.#offset + this.#order.length;
   }
@@ -139,7 +191,10 @@ export class Ledger {
   #expectNothing(account, end) {
     for (let place = account.place; place < end; place++) {
       const record = this.#order[place - this.#offset];
-      if (isOwed(account, record)) {
+      if (!isOwed(account, record)) continue;
+      if (isTold(account, record)) {
+        this.counts.told += 1;
+      } else {
         this.fail(
           'missed',
           `${account.name} did not get update ${record.number} on ${record.topics}`,
@@ -162,7 +217,7 @@ export class Ledger {
       const waiting = new Set(account.received);
       for (let place = account.place; place < this.#end; place++) {
         const record = this.#order[place - this.#offset];
-        if (isOwed(account, record) && !waiting.has(record))
+        if (isOwed(account, record) && !isTold(account, record) && !waiting.has(record))
           missing.push({ name: account.name, record });
       }
     }
@@ -183,4 +238,18 @@ function isOwed(account, record) {
   return (
     account.openedAt !== undefined && record.firstSentAt > account.openedAt && account.wants(record)
   );
+}
+
+/** Whether the service has said that it no longer held an update, and it was older than what was held. */
+function isTold({ gap }, { position }) {
+  if (gap === undefined) return false;
+  if (gap.oldest === undefined || position === undefined) return true;
+  const [epoch, sequence] = position;
+  return epoch < gap.oldest[0] || (epoch === gap.oldest[0] && sequence < gap.oldest[1]);
+}
+
+/** The epoch and the sequence of an id that the hub has made; undefined for a publisher's own. */
+export function positionOf(id) {
+  const match = /^(\d+)-(\d+)$/.exec(id);
+  return match === null ? undefined : match.slice(1).map(Number);
 }

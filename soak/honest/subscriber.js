@@ -1,6 +1,7 @@
 /** An honest subscriber: keeps its last id, comes back with it, and holds the service to what it promises. */
 import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { positionOf } from './ledger.js';
 import { subscriberToken, wants } from './world.js';
 
 const MAX_RETRY_MS = 3_000;
@@ -11,6 +12,8 @@ const MAX_HISTORY = 10_000;
 export class Subscriber {
   /** Whether it has an open stream. */
   isOpen = false;
+  /** How many updates it has been sent, strangers' among them. */
+  updates = 0;
   #parts;
   #kind;
   #account;
@@ -19,6 +22,11 @@ export class Subscriber {
   /** What it has received, if it goes back; and where in it the stream stands. */
   #history = [];
   #at = 0;
+  /** Which updates have had an id that a publisher has chosen: honest ones' (1), strangers' (2), or both (3). */
+  #ownIds = new Map();
+  /** Whether it was told of a gap before what it is sent next. */
+  #isPastGap = false;
+  #readEveryMs;
   #response;
   #rest = '';
   #stays = false;
@@ -30,6 +38,7 @@ export class Subscriber {
   constructor(parts) {
     this.#parts = parts;
     this.#kind = parts.kind;
+    this.#readEveryMs = parts.kind.readEveryMs;
     const { name, isReference } = parts.kind;
     this.#account = parts.ledger.openAccount(name, (record) => wants(parts.kind, record), {
       isReference,
@@ -46,6 +55,12 @@ export class Subscriber {
     clearTimeout(this.#drop);
     if (stays) this.#wake();
     else if (this.isOpen) this.#dropLater();
+  }
+
+  /** From now on it reads as fast as it can, and gets what was queued for it. */
+  hurry() {
+    this.#readEveryMs = undefined;
+    this.#response?.resume();
   }
 
   close() {
@@ -120,11 +135,11 @@ export class Subscriber {
 
   #read(response, over) {
     const { ledger } = this.#parts;
-    const { readEveryMs } = this.#kind;
     this.#response = response;
     this.#rest = '';
     this.isOpen = true;
     this.#account.openedAt ??= performance.now();
+    if (this.#isAmbiguous(this.#lastEventId)) ledger.allowRepeats(this.#account);
     let isDropped = false;
     this.#onDrop = () => {
       isDropped = true;
@@ -134,9 +149,9 @@ export class Subscriber {
     if (!this.#stays) this.#dropLater();
     response.setEncoding('utf8').on('data', (text) => {
       this.#parse(text);
-      if (readEveryMs === undefined) return;
+      if (this.#readEveryMs === undefined) return;
       response.pause();
-      setTimeout(() => response.resume(), readEveryMs);
+      setTimeout(() => response.resume(), this.#readEveryMs);
     });
     response.on('error', () => undefined);
     response.on('close', () => {
@@ -168,9 +183,18 @@ export class Subscriber {
   /** Comes back with an older id: all after it must come again, the same as before. */
   #goBack() {
     const back = this.#parts.random.int(0, Math.min(this.#kind.goesBack, this.#history.length - 1));
-    const index = this.#history.length - 1 - back;
+    let index = this.#history.length - 1 - back;
+    while (index > 0 && this.#isAmbiguous(this.#history[index].id)) index -= 1;
     this.#lastEventId = this.#history[index].id;
     this.#at = index + 1;
+  }
+
+  /**
+   * Whether several publishers' updates that it was sent have had this id. The service goes on after the oldest that
+   * the client has asked for.
+   */
+  #isAmbiguous(id) {
+    return this.#ownIds.get(id) === 3;
   }
 
   #parse(text) {
@@ -189,20 +213,48 @@ export class Subscriber {
       else if (line.startsWith('data: '))
         data = data === undefined ? line.slice(6) : `${data}\n${line.slice(6)}`;
     }
-    if (event === 'gap') this.#parts.ledger.fail('gap', `${this.#kind.name}: ${data}`);
-    if (id === undefined) return;
+    if (id === undefined) {
+      if (event === 'gap') this.#gap(data);
+      return;
+    }
     this.#lastEventId = id;
     if (data === undefined) return; // The frame that only says where the stream begins.
+    this.updates += 1;
+    const record = this.#parts.ledger.recordOf(data);
+    if (positionOf(id) === undefined) {
+      this.#ownIds.set(id, (this.#ownIds.get(id) ?? 0) | (record === undefined ? 2 : 1));
+    }
     if (data.startsWith('forged ') && !this.#kind.asks.some(({ text }) => text === '*')) {
       this.#parts.ledger.fail('an update of somebody who may not publish it', this.#kind.name);
     }
-    const record = this.#parts.ledger.recordOf(data);
     if (record !== undefined) this.#received(record, id);
+  }
+
+  /** What is trimmed is told to those who are behind. Nobody else may be told of anything. */
+  #gap(data) {
+    const { ledger } = this.#parts;
+    const { reason, oldest } = JSON.parse(data);
+    const { readEveryMs, staysMs } = this.#kind;
+    const isBehind = readEveryMs !== undefined || staysMs !== undefined;
+    if (reason !== 'trimmed' || !isBehind) {
+      ledger.fail('gap', `${this.#kind.name}: ${data}`);
+    } else {
+      ledger.enterGap(this.#account, oldest);
+      this.#isPastGap = true;
+    }
+  }
+
+  /** Goes on after a gap: what was to come again is skipped up to an update that has come. */
+  #skipTo({ number }) {
+    this.#isPastGap = false;
+    const index = this.#history.findIndex((known, at) => at >= this.#at && known.number === number);
+    this.#at = index < 0 ? this.#history.length : index;
   }
 
   #received(record, id) {
     const { ledger } = this.#parts;
     if (this.#kind.goesBack) {
+      if (this.#isPastGap) this.#skipTo(record);
       if (this.#at < this.#history.length) {
         const expected = this.#history[this.#at];
         this.#at += 1;
