@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -203,6 +203,33 @@ onLinux('a full disk', () => {
     const replayed = await connect(`${service.url}/hub?topic=t&lastEventID=earliest`);
     expect((await replayed.take(2)).map(({ data }) => data)).toEqual(['before', 'after']);
   });
+});
+
+test('a journal that fails hundreds of times has few lines in the log', async () => {
+  const service = await start({ FEEDS: 'none', RATE_LIMITS: 'off' });
+  expect((await publish(service, 't', 'x'))[0]).toBe(200);
+  truncateSync(join(directory, 'data.mdb'), 8_192);
+  const subscribe = async (lastEventID: string) => {
+    const answer = await fetch(`${service.url}/hub?topic=t&lastEventID=${lastEventID}`);
+    await answer.text(); // A stream that was opened is ended.
+    return answer.status;
+  };
+  for (let n = 0; n < 200; n++) {
+    const [[published], located, replayed] = await Promise.all([
+      publish(service, 't', 'x'),
+      subscribe('some'),
+      subscribe('earliest'),
+    ]);
+    expect([published, located, replayed]).toEqual([503, 503, 200]);
+  }
+  // One of each kind in ten seconds: what cannot be written, and for whom what cannot be read.
+  const lines = () => service.stderr().trim().split('\n');
+  expect(lines().length).toBeLessThan(8);
+  expect(lines().every((line) => line.startsWith('The journal cannot be '))).toBe(true);
+  service.kill('SIGTERM');
+  await service.printed(/The journal cannot be read .* \(one of \d{3} like it in 10 s\)/);
+  await service.exited;
+  expect(lines().length).toBeLessThan(12);
 });
 
 describe('a start without keys', () => {

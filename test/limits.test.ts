@@ -332,14 +332,26 @@ describe('rates', () => {
       body: '{"message":"Hi"}',
     });
 
-  async function publish({ url }: Service, token: string, topic = 'x', type?: string) {
+  async function publish(
+    { url }: Service,
+    token: string,
+    topic = 'x',
+    type?: string,
+    idempotencyKey?: string,
+  ) {
     const contentType = type ?? 'application/x-www-form-urlencoded';
     return fetch(`${url}/hub`, {
       method: 'POST',
-      headers: { Authorization: `Bearer ${token}`, 'Content-Type': contentType },
+      headers: {
+        Authorization: `Bearer ${token}`,
+        'Content-Type': contentType,
+        ...(idempotencyKey && { 'Idempotency-Key': idempotencyKey }),
+      },
       body: type === undefined ? `topic=${topic}` : topic,
     });
   }
+
+  const tokenOfX = () => tokenFor({ publish: ['x'] });
 
   test('RATE_REQUESTS: 429 says which limit, and when it is worth trying again', async () => {
     const service = await start({ ...BEHIND_PROXY, RATE_REQUESTS: '3/h' });
@@ -421,6 +433,56 @@ describe('rates', () => {
     const statuses = new Set<number>();
     for (let i = 0; i < 60; i++) statuses.add((await publish(service, token)).status);
     expect([...statuses]).toEqual([200]);
+  });
+
+  test.each<[number, string, (service: Service) => Promise<Response>]>([
+    [400, 'has no topic', async (service) => publish(service, await tokenFor(), '')],
+    [401, 'has a token that is not good', (service) => publish(service, 'guess')],
+    [403, 'is to a topic of others', async (service) => publish(service, await tokenOfX(), 'y')],
+    [
+      403,
+      'has a token that grants no publishing',
+      async (service) => publish(service, await tokenFor({ publish: [] })),
+    ],
+    [413, 'is too large', async (service) => publish(service, await tokenFor(), 'x'.repeat(2_000))],
+    [
+      415,
+      'is of another type',
+      async (service) => publish(service, await tokenFor(), 'x', 'text/x'),
+    ],
+    [
+      422,
+      'has an Idempotency-Key of another one',
+      async (service) => publish(service, await tokenFor(), `${Math.random()}`, undefined, 'key'),
+    ],
+  ])(
+    'a publish that is refused with %i since it %s counts for RATE_REQUESTS',
+    async (status, _, refused) => {
+      const service = await start({ ...DIRECT, RATE_REQUESTS: '5/h', MAX_BODY_BYTES: '1024' });
+      const token = await tokenFor();
+      // Those that are taken give back what they took.
+      for (let i = 0; i < 7; i++) {
+        expect((await publish(service, token, 'x', undefined, 'key')).status).toBe(200);
+      }
+      const statuses: number[] = [];
+      for (let i = 0; i < 7; i++) statuses.push((await refused(service)).status);
+      expect(statuses).toEqual([status, status, status, status, status, 429, 429]);
+      expect((await publish(service, token)).status).toBe(429);
+    },
+  );
+
+  test('a publish that RATE_PUBLISHES refuses counts for RATE_REQUESTS, and one that it lets through does not', async () => {
+    const service = await start({ ...DIRECT, RATE_REQUESTS: '5/h', RATE_PUBLISHES: '6/h' });
+    const token = await tokenFor();
+    const details: string[] = [];
+    for (let i = 0; i < 6; i++) expect((await publish(service, token)).status).toBe(200);
+    for (let i = 0; i < 6; i++) {
+      details.push((await refusalOf(await publish(service, token))).detail);
+    }
+    expect(details.map((detail) => /RATE_\w+/.exec(detail)?.[0])).toEqual([
+      ...Array.from({ length: 5 }, () => 'RATE_PUBLISHES'),
+      'RATE_REQUESTS',
+    ]);
   });
 
   test('tokens that are guessed are limited by address', async () => {

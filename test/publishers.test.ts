@@ -3,7 +3,12 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import { Hub } from '../src/hub/hub.js';
 import type { ValidUpdates } from '../src/hub/update.js';
+import { type EntryRef, parsePosition } from '../src/journal/journal.js';
+import { Presence } from '../src/mercure/presence.js';
 import type { Service } from '../src/service.js';
+import { EventStream } from '../src/sse/event-stream.js';
+import { compileSelector } from '../src/topics/selector.js';
+import { openTestHub } from './support/hub.js';
 import { JWT_KEY, startTestService } from './support/server.js';
 
 let service: Service | undefined;
@@ -151,6 +156,9 @@ test('an Idempotency-Key may be as long as allowed, whatever its publisher is ca
     body: expect.stringMatching(/256 bytes/),
   });
 });
+function sequenceOf(ref: EntryRef | undefined): number {
+  return parsePosition(ref?.position as string)[1];
+}
 
 describe('a flood', () => {
   test('of one publisher leaves the history of another', async () => {
@@ -174,6 +182,29 @@ describe('a flood', () => {
     for (let n = 0; n < 50; n++) await publish(ada, { topic: 'a', data: 'x'.repeat(10_000) });
     expect(await heldOf('b', bob)).toEqual(['0', '1', '2', '3', '4']);
     expect((await heldOf('a', ada)).length).toBeLessThanOrEqual(10);
+  });
+
+  test('of subscriptions that start holds up no publish by more than 500 announcements', async () => {
+    const { hub, journal } = await openTestHub();
+    const presence = new Presence('/subscriptions', async (updates) => {
+      await hub.publish(updates);
+    });
+    const streams = Array.from({ length: 100 }, () => new EventStream());
+    for (const [client, stream] of streams.entries()) {
+      const topics = Array.from({ length: 100 }, (_, index) => `${client}/${index}`);
+      presence.start(stream, topics.map(compileSelector), undefined);
+    }
+    await undefined; // The first announcements are on their way.
+    const [ref] = await hub.publish([{ topics: ['t'], data: '' }]);
+    expect(sequenceOf(ref)).toBeGreaterThan(500);
+    expect(sequenceOf(ref)).toBeLessThanOrEqual(1_001);
+
+    while (sequenceOf((await journal.bounds()).head) < 10_001) await new Promise(setImmediate);
+    expect([...presence.list()]).toHaveLength(10_000);
+    for (const stream of streams) stream.destroy();
+    presence.close();
+    hub.close();
+    await journal.close();
   });
 
   test('of subscriptions that open and close trims no update', async () => {
