@@ -7,6 +7,7 @@ import { linger } from './http/linger.js';
 import { pipelineOf } from './http/pipeline.js';
 import { answerRaw, describeClientError } from './http/raw-answer.js';
 import { inTurns } from './http/request-turns.js';
+import { noteAccepted } from './time-slice.js';
 
 /** How long clients have to take their last bytes before their connections are cut. */
 const STOP_MS = 1_000;
@@ -46,7 +47,10 @@ export function createHttpServer(app: RequestListener, config: Config): Server {
       onEventStream: (socket) => pipelineOf(socket, handle).enterEventStream(),
     }),
   });
-  server.on('connection', closeInTurn);
+  server.on('connection', (socket: Socket) => {
+    noteAccepted();
+    closeInTurn(socket);
+  });
   const take: RequestListener = (request, response) =>
     pipelineOf(request.socket, handle).take(request, response);
   server.on('request', take);

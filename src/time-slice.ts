@@ -4,10 +4,7 @@ import { performance } from 'node:perf_hooks';
 /** How long work of one kind may occupy one turn of the event loop. */
 const BUDGET_MS = 5;
 
-/**
- * After a turn that was used up there are so many without such work. Node accepts one connection in each turn: with
- * long turns alone, a client that comes behind three hundred others waits for a second until it is accepted.
- */
+/** After a turn in which such work was cut short there are at least so many without it. */
 const LIGHT_TURNS = 7;
 
 /** How long one task of several has it before the next. */
@@ -24,26 +21,87 @@ export interface TimeSlice {
   next(): Promise<void>;
 }
 
-/** What work of one kind has of a turn of the event loop: 5 ms from the first look on. */
+/**
+ * What work of one kind has of a turn of the event loop: 5 ms from the first look on. Where that was not enough, the
+ * next turns are without such work, whatever its kind: see {@link Rest}.
+ */
 export class TurnBudget {
+  readonly #isUrgent: boolean;
   #isBegun = false;
   #end = 0;
 
+  /** @param isUrgent whether this kind of work waits for its own long turns only, and not for those of others. */
+  constructor({ isUrgent = false } = {}) {
+    this.#isUrgent = isUrgent;
+  }
+
   get isOver(): boolean {
+    if (rest.isUnderWay && !this.#isUrgent) return true;
     const now = performance.now();
     if (!this.#isBegun) {
       this.#isBegun = true;
       this.#end = now + BUDGET_MS;
-      setImmediate(() => this.#rest(performance.now() < this.#end ? 0 : LIGHT_TURNS));
+      setImmediate(() => this.#endTurn(now));
     }
     return now >= this.#end;
   }
 
-  #rest(turns: number): void {
-    if (turns === 0) this.#isBegun = false;
-    else setImmediate(() => this.#rest(turns - 1));
+  #endTurn(begunAt: number): void {
+    const now = performance.now();
+    if (now < this.#end) this.#isBegun = false;
+    else {
+      rest.begin(now - begunAt, () => {
+        this.#isBegun = false;
+      });
+    }
   }
 }
+
+/** To be called for each connection that is accepted. */
+export function noteAccepted(): void {
+  rest.hasAccepted = true;
+}
+
+/**
+ * The turns after a long one. Node accepts one connection in each turn: with long turns alone, a client that comes
+ * behind three hundred others waits for seconds until it is accepted. So a few turns are left to others; and more, as
+ * long as each of them brings another connection, until they have had as much time as the long one.
+ */
+class Rest {
+  isUnderWay = false;
+  /** Whether a connection was accepted since the last look. */
+  hasAccepted = false;
+  #turns = 0;
+  #until = 0;
+  #whenOver: (() => void)[] = [];
+
+  /** @param longMs how long the long turn was. */
+  begin(longMs: number, whenOver: () => void): void {
+    this.#turns = LIGHT_TURNS;
+    this.#until = Math.max(this.#until, performance.now() + longMs);
+    this.#whenOver.push(whenOver);
+    this.hasAccepted = false;
+    if (this.isUnderWay) return;
+    this.isUnderWay = true;
+    setImmediate(() => this.#endTurn());
+  }
+
+  #endTurn(): void {
+    this.#turns -= 1;
+    const goesOn = this.#turns > 0 || (this.hasAccepted && performance.now() < this.#until);
+    this.hasAccepted = false;
+    if (goesOn) {
+      setImmediate(() => this.#endTurn());
+      return;
+    }
+    this.isUnderWay = false;
+    const whenOver = this.#whenOver;
+    this.#whenOver = [];
+    for (const each of whenOver) each();
+  }
+}
+
+const rest = new Rest();
 
 /**
  * The time of many tasks of one kind, such as the parsing of bodies. However many they are, all of them together

@@ -186,7 +186,7 @@ describe('a flood', () => {
 
   test('of subscriptions that start holds up no publish by more than 500 announcements', async () => {
     const { hub, journal } = await openTestHub();
-    const presence = new Presence('/subscriptions', async (updates) => {
+    const presence = new Presence(async (updates) => {
       await hub.publish(updates);
     });
     const streams = Array.from({ length: 100 }, () => new EventStream());

@@ -40,7 +40,7 @@ export class Delivery implements Follower {
   #followed: Followed[] = [];
   #next = 0;
   #state: 'new' | 'open' | 'closed' = 'new';
-  readonly #budget = new TurnBudget();
+  readonly #budget = new TurnBudget({ isUrgent: true });
   #scheduled: NodeJS.Immediate | undefined;
 
   constructor(window: Window, frames: EntryFrames, events: DeliveryEvents) {
