@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Context, Middleware } from 'koa';
 import type { BodyBudget } from './body-budget.js';
+import { readInTurns } from './read-turns.js';
 
 /** What the reader leaves for the middleware below it. */
 export interface BodyState {
@@ -170,6 +171,7 @@ function collect(
     req.on('error', ignore); // Its 'close' follows.
     decoder?.on('error', fail);
     source.on('data', onData).on('end', onEnd);
+    readInTurns(req);
     if (decoder !== undefined) req.pipe(decoder);
     if (req.destroyed) onClose();
   });
