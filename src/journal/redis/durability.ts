@@ -1,0 +1,75 @@
+/** What an acknowledgement promises: what a node waits for after Redis has taken an append. */
+
+import { NoAnswerError } from './failures.js';
+import { ANSWER_TIMEOUT_MS, type Reply } from './line.js';
+import type { Session } from './session.js';
+
+export interface Durability {
+  /** `disk`: the append is to be on Redis's disk, as far as Redis can say so; `os`: Redis has it. */
+  readonly sync: 'disk' | 'os';
+  /** How many replicas are to have it. */
+  readonly replicas: number;
+}
+
+/** How long is waited for replicas or for the disk. */
+const CONFIRM_MS = 2000;
+
+/**
+ * Waits until all that was written over a session so far is durable.
+ *
+ * @returns undefined if there is nothing to wait for.
+ * @throws {NoAnswerError} it is not durable in time.
+ */
+export function confirm(session: Session, durability: Durability): Promise<void> | undefined {
+  const isForDisk = waitsForDisk(session, durability);
+  if (durability.replicas === 0 && !isForDisk) return undefined;
+  return waitFor(session, durability.replicas, isForDisk);
+}
+
+/** What an operator should know of a server's promises, if they are less than what is asked for. */
+export function durabilityNotice(
+  { info: { fsync, hasWaitAof, eviction } }: Session,
+  { sync }: Durability,
+): string | undefined {
+  const notices: string[] = [];
+  if (sync === 'disk' && fsync === undefined) {
+    notices.push(
+      'JOURNAL_SYNC is disk, but Redis writes no AOF: updates that were acknowledged are lost when it ends. Set appendonly yes and appendfsync always, or JOURNAL_SYNC=os.',
+    );
+  } else if (sync === 'disk' && fsync !== 'always') {
+    const promise = hasWaitAof
+      ? 'each publish waits for its disk, up to a second'
+      : 'after a loss of power, updates of the last second that were acknowledged may be gone';
+    notices.push(
+      `JOURNAL_SYNC is disk, and the appendfsync of Redis is ${fsync}: ${promise}. Set appendfsync always, or JOURNAL_SYNC=os.`,
+    );
+  }
+  if (eviction?.startsWith('allkeys')) {
+    notices.push(
+      `The maxmemory-policy of Redis is ${eviction}: when its memory is full, it removes parts of the journal. Set noeviction.`,
+    );
+  }
+  return notices.length > 0 ? notices.join(' ') : undefined;
+}
+
+async function waitFor(session: Session, replicas: number, isForDisk: boolean): Promise<void> {
+  const timeoutMs = CONFIRM_MS + ANSWER_TIMEOUT_MS;
+  if (isForDisk) {
+    const command = ['WAITAOF', '1', `${replicas}`, `${CONFIRM_MS}`];
+    const [local, others] = (await session.write.send(command, timeoutMs)) as readonly Reply[];
+    if (local === 1 && Number(others) >= replicas) return;
+    throw new NoAnswerError(
+      `It is not on disk within ${CONFIRM_MS} ms${replicas === 0 ? '' : `, there and on ${replicas} replicas`}`,
+    );
+  }
+  const reached = await session.write.send(['WAIT', `${replicas}`, `${CONFIRM_MS}`], timeoutMs);
+  if (Number(reached) >= replicas) return;
+  throw new NoAnswerError(
+    `Of ${replicas} replicas ${reached} have confirmed it within ${CONFIRM_MS} ms`,
+  );
+}
+
+/** Where the server itself does not wait before it answers. */
+function waitsForDisk({ info: { fsync, hasWaitAof } }: Session, { sync }: Durability): boolean {
+  return sync === 'disk' && fsync !== undefined && fsync !== 'always' && hasWaitAof;
+}

@@ -1,0 +1,166 @@
+/**
+ * How an entry is stored in Redis: in the stream, under its position, with the fields
+ *
+ * - `h`, the header: all but the data and the own id, as JSON, without what is not set at its end. Entries of one
+ *   publisher and topic have the same one, and scripts look at it but once;
+ * - `d`, the data;
+ * - `i`, the own id, if it has one.
+ */
+
+import { createHash } from 'node:crypto';
+import type { Entry, Position, Update } from '../journal.js';
+import { type Overhead, ownerOf } from '../retention.js';
+import { indexPrefix } from './keys.js';
+
+/** The version of all that is stored; a node of another version is refused. */
+export const FORMAT = '1';
+
+/**
+ * What Redis takes for an update beside its text, as measured with data of 100 bytes: some 80 bytes in the stream and
+ * 100 in the index for each topic, and in lists of the publisher's 40 at most. An own id takes 300 more.
+ */
+export const REDIS_OVERHEAD: Overhead = { update: 150, topic: 120 };
+
+type Header = readonly [
+  topics: readonly string[],
+  isPrivate?: boolean,
+  type?: string | null,
+  retry?: number | null,
+  scope?: string | null,
+  publisher?: string | null,
+  isTransient?: boolean,
+];
+
+/** What a script is told of updates with the same header. */
+export type HeaderInfo = readonly [
+  header: string,
+  owner: string,
+  isTransient: boolean,
+  /** What an update counts for, but for its data and its own id. */
+  bytes: number,
+  indexPrefixes: readonly string[],
+];
+
+/** The headers of a call, each once. */
+export class Headers {
+  readonly infos: HeaderInfo[] = [];
+  readonly #numbers = new Map<string, number>();
+  #last: { readonly update: Update; readonly number: number } | undefined;
+
+  /** The number of an update's header. */
+  add(update: Update): number {
+    if (this.#last && haveSameHeader(this.#last.update, update)) return this.#last.number;
+    const header = encodeHeader(update);
+    let number = this.#numbers.get(header);
+    if (number === undefined) {
+      number = this.infos.length;
+      this.#numbers.set(header, number);
+      this.infos.push([
+        header,
+        ownerOf(update),
+        update.transient === true,
+        sizeOfHeader(update),
+        update.topics.map((topic) => indexPrefix('topic', topic)),
+      ]);
+    }
+    this.#last = { update, number };
+    return number;
+  }
+}
+
+/** Decodes what scripts return of an entry. */
+export function decodeEntry(
+  position: Position,
+  header: string,
+  data: string,
+  ownId: string | null,
+): Entry {
+  if (header !== lastDecoded.header) {
+    lastDecoded = { header, fields: JSON.parse(header) as Header };
+  }
+  const [topics, isPrivate, type, retry, scope, publisher, isTransient] = lastDecoded.fields;
+  return {
+    id: ownId ?? position,
+    position,
+    topics,
+    data,
+    type: type ?? undefined,
+    retry: retry ?? undefined,
+    private: isPrivate ?? false,
+    scope: scope ?? undefined,
+    publisher: publisher ?? undefined,
+    transient: isTransient || undefined,
+  };
+}
+
+/** The entry that an update becomes. */
+export function toEntry(update: Update, position: Position): Entry {
+  const { id, topics, data, type, retry, scope, publisher, transient } = update;
+  return {
+    id: id ?? position,
+    position,
+    topics,
+    data,
+    type,
+    retry,
+    private: update.private,
+    // Without an own id there is nothing that it could tell apart.
+    scope: id === undefined ? undefined : scope,
+    publisher,
+    transient: transient === true ? true : undefined,
+  };
+}
+
+/** A text for each pair of an own id and a scope: the length in bytes says where the one ends. */
+export function scopedId(id: string, scope: string | undefined): string {
+  return scope === undefined ? `:${id}` : `${Buffer.byteLength(id)}:${id}${scope}`;
+}
+
+/** Stands for what an update says: two with the same own id and digest are the same update. */
+export function contentDigest({ topics, data, type, retry, private: isPrivate }: Update): string {
+  const head = JSON.stringify([topics, type ?? null, retry ?? null, isPrivate]);
+  return createHash('sha256').update(head).update(data).digest('base64url').slice(0, DIGEST_LENGTH);
+}
+
+const DIGEST_LENGTH = 22; // 128 bits and more.
+
+let lastDecoded: { readonly header: string; readonly fields: Header } = {
+  header: '',
+  fields: [[]],
+};
+
+function encodeHeader(update: Update): string {
+  const { topics, type = null, retry = null, publisher = null, transient = false } = update;
+  const scope = update.id === undefined ? null : (update.scope ?? null);
+  const fields: Header = [topics, update.private, type, retry, scope, publisher, transient];
+  let end = fields.length;
+  // Most have little of it.
+  while (end > 1 && isUnset(fields[end - 1])) end--;
+  return JSON.stringify(fields.slice(0, end));
+}
+
+function sizeOfHeader({ topics, type = '' }: Update): number {
+  let bytes = REDIS_OVERHEAD.update + Buffer.byteLength(type);
+  for (const topic of topics) bytes += REDIS_OVERHEAD.topic + Buffer.byteLength(topic);
+  return bytes;
+}
+
+/** Of one topic: an equality of lists is dearer than what it saves. */
+function haveSameHeader(a: Update, b: Update): boolean {
+  return (
+    a.topics.length === 1 &&
+    b.topics.length === 1 &&
+    a.topics[0] === b.topics[0] &&
+    a.type === b.type &&
+    a.retry === b.retry &&
+    a.private === b.private &&
+    a.publisher === b.publisher &&
+    a.transient === b.transient &&
+    (a.id === undefined) === (b.id === undefined) &&
+    a.scope === b.scope
+  );
+}
+
+function isUnset(field: unknown): boolean {
+  return field === null || field === false;
+}

@@ -1,0 +1,192 @@
+/** Appends updates, remembers keys, and trims: all that writes. */
+
+import { KEY_ROOM, KEYS_SCRIPT } from './append-keys.js';
+import { COMMON, STATE } from './common.js';
+import { TRIM } from './trim.js';
+
+/**
+ * Arguments:
+ *
+ * 1. JSON: the generation, the newest position that the caller has seen, whether to `ping`, the limits of the retention;
+ * 2. JSON: the headers of the updates; see entry.ts;
+ * 3. JSON: the calls of append: for each the numbers of its updates' headers (from 0), the own ids of these (by their
+ *    numbers, from 1), and its idempotency key;
+ * 4. and all that follow: the data of the updates.
+ *
+ * Returns `OK`, the newest position before, the time of the new entries, whether there is more to trim, and for each call
+ * what became of it: `P` and the places of its updates, in series of a time, a first number and a count; `I` and the
+ * number of the update whose own id is taken; `K` if its key is taken.
+ *
+ * All is read and decided before the first write, and the first write is one that Redis refuses where it can refuse any.
+ * So an error of Redis means that nothing was written.
+ */
+export const APPEND = String.raw`
+${COMMON}
+${STATE}
+local options = cjson.decode(ARGV[1])
+local state = readState()
+local refused = refusal(state, options.generation)
+if refused then return {refused, state.format or ''} end
+if isBefore(state.last, options.seen) then return {'STALE', state.format} end
+advance(state, options.wall)
+
+local headers = cjson.decode(ARGV[2])
+local calls = cjson.decode(ARGV[3])
+local time = text(state.time)
+local before = state.last
+local _, number = parse(before)
+local firstNumber = number + 1
+
+-- What becomes of each call, and which updates are new.
+local placed, newKeys, keysInOrder = {}, {}, {}
+local added, outcomes = {}, {}
+local argument = 3
+${KEY_ROOM}
+
+local function heldIds(ownIds)
+  local held = {}
+  for from = 1, #ownIds, 500 do
+    local names = {}
+    for n = from, math.min(from + 499, #ownIds) do names[#names + 1] = ownIds[n][3] end
+    for n, value in ipairs(call('HMGET', IDS, unpack(names))) do held[from + n - 1] = value end
+  end
+  return held
+end
+
+local function decide(each)
+  local numbers, ownIds, key = each[1], each[2], each[3]
+  local data = argument
+  argument = argument + #numbers
+  if key then
+    local known = newKeys[key[1]] or keyOf(key[1])
+    if known then return known[1] == key[2] and 'P' .. known[2] or 'K' end
+  end
+  local repeats, own = {}, {}
+  if ownIds then
+    local held = heldIds(ownIds)
+    local mine = {}
+    local taken
+    -- A number that stands for the entry to come; it is given when all of the call is known.
+    for n, ownId in ipairs(ownIds) do
+      local known = mine[ownId[3]] or placed[ownId[3]] or held[n]
+      if type(known) == 'string' then
+        local space = string.find(known, ' ', 1, true)
+        known = {string.sub(known, 1, space - 1), string.sub(known, space + 1)}
+      end
+      if known then
+        if known[2] ~= ownId[4] then
+          taken = ownId[1]
+          break
+        end
+        repeats[ownId[1]] = known
+      else
+        local entry = {false, ownId[4]}
+        mine[ownId[3]] = entry
+        own[ownId[1]] = {ownId[2], ownId[3], entry}
+      end
+    end
+    if taken then return 'I' .. taken end
+    for name, entry in pairs(mine) do placed[name] = entry end
+  end
+
+  local series = {}
+  local nextTime, nextNumber
+  for n = 1, #numbers do
+    local entryTime, entryNumber
+    local known = repeats[n]
+    if known then
+      entryTime, entryNumber = parse(known[1])
+    else
+      number = number + 1
+      entryTime, entryNumber = state.time, number
+      local ownId = own[n]
+      local position = time .. '-' .. text(number)
+      if ownId then ownId[3][1] = position end
+      added[#added + 1] = {position, headers[numbers[n] + 1], ARGV[data + n], ownId}
+    end
+    if entryTime == nextTime and entryNumber == nextNumber then
+      series[#series] = series[#series] + 1
+    else
+      series[#series + 1] = entryTime
+      series[#series + 1] = entryNumber
+      series[#series + 1] = 1
+    end
+    nextTime, nextNumber = entryTime, entryNumber + 1
+  end
+  for n, each in ipairs(series) do series[n] = text(each) end
+  local places = table.concat(series, ' ')
+  if key then
+    local remembered = {key[2], places, key[3], key[1], #series / 3}
+    newKeys[key[1]] = remembered
+    keysInOrder[#keysInOrder + 1] = remembered
+  end
+  return 'P' .. places
+end
+
+for n, each in ipairs(calls) do outcomes[n] = decide(each) end
+
+-- From here on it is written.
+if options.ping then call('HSET', META, 'pinged', time) end
+local indexed, ids = {}, {}
+local sums, runs = {}, {}
+local owner, run
+local addedBytes = 0
+for _, each in ipairs(added) do
+  local position, header, data, ownId = each[1], each[2], each[3], each[4]
+  local bytes = header[4] + #data
+  local place = toPlace(position)
+  if ownId then
+    call('XADD', ENTRIES, position, 'h', header[1], 'd', data, 'i', ownId[1])
+    bytes = bytes + #ownId[1]
+    ids[#ids + 1] = ownId[2]
+    ids[#ids + 1] = position .. ' ' .. ownId[3][2]
+    indexed[#indexed + 1] = 0
+    indexed[#indexed + 1] = 'i' .. string.gsub(ownId[1], '%z', '\0\1') .. '\0\0' .. place
+  else
+    call('XADD', ENTRIES, position, 'h', header[1], 'd', data)
+  end
+  for _, prefix in ipairs(header[5]) do
+    indexed[#indexed + 1] = 0
+    indexed[#indexed + 1] = prefix .. place
+  end
+  local sum = sums[header[2]]
+  if not sum then
+    sum = {count = 0, bytes = 0, isTransient = header[3], runs = {}}
+    sums[header[2]] = sum
+  end
+  sum.count = sum.count + 1
+  sum.bytes = sum.bytes + bytes
+  addedBytes = addedBytes + bytes
+  -- Entries of one owner that stand next to each other are one run.
+  if owner ~= header[2] then
+    owner = header[2]
+    run = {position, position}
+    sum.runs[#sum.runs + 1] = run
+  end
+  run[2] = position
+end
+callMany('ZADD', INDEX, indexed)
+callMany('HSET', IDS, ids)
+for name, sum in pairs(sums) do
+  local list = {}
+  for _, each in ipairs(sum.runs) do list[#list + 1] = each[1] .. ' ' .. each[2] end
+  callMany('RPUSH', BASE .. 'runs:' .. name, list)
+  if sum.isTransient then
+    state.transientCount = state.transientCount + sum.count
+    state.transientBytes = state.transientBytes + sum.bytes
+  else
+    state.count = state.count + sum.count
+    state.bytes = state.bytes + sum.bytes
+    call('ZINCRBY', COUNTS, sum.count, name)
+    call('ZINCRBY', BYTES, text(sum.bytes), name)
+  end
+end
+if #added > 0 then
+  state.first = state.first or added[1][1]
+  state.last = added[#added][1]
+end
+${KEYS_SCRIPT}
+${TRIM}
+writeState(state)
+return {'OK', before, time, isBehind and 1 or 0, outcomes}
+`;

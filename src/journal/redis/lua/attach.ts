@@ -1,0 +1,53 @@
+/** What a node does first on each connection. */
+
+import { COMMON, STATE } from './common.js';
+
+/**
+ * Arguments: the newest position that the caller has told or been told (or `0-0`), a generation to take if there is
+ * none, the id of the server's run, the clock of a test or nothing.
+ *
+ * Returns `OK`, the generation, the newest position, whether entries have been lost, and the newest position before that
+ * was found out. They are lost if what the caller has seen goes beyond what is here. Then the journal goes on after that,
+ * and tells all that entries of any topic are missing.
+ */
+export const ATTACH = `
+${COMMON}
+${STATE}
+-- Two servers' clocks may differ by this when one takes over from the other: positions go on beyond it.
+local CLOCKS_DIFFER_MS = 1000
+
+local seen, generation, run, wall = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local state = readState()
+if state.format and state.format ~= FORMAT then return {'FORMAT', state.format} end
+
+local isNew = not state.format
+if isNew then
+  -- Rather refused than mixed up with what is left of another one.
+  if call('EXISTS', ENTRIES, INDEX) > 0 then return {'PART'} end
+  state.format = FORMAT
+  state.generation = generation
+  state.last = BEGINNING
+  for _, name in ipairs(NUMBERS) do state[name] = state[name] or 0 end
+  state.time = nil
+end
+advance(state, wall)
+if state.run and state.run ~= run then state.time = state.time + CLOCKS_DIFFER_MS end
+state.run = run
+
+local before = state.last
+local isLost = isBefore(before, seen)
+if isLost then
+  local seenTime, seenNumber = parse(seen)
+  local _, lastNumber = parse(state.last)
+  state.time = math.max(state.time, seenTime)
+  -- One number is left out, so that every node notices, also those that have seen as much as this one.
+  state.last = text(state.time) .. '-' .. text(math.max(seenNumber, lastNumber) + 1)
+  if isNew then state.first = BEGINNING end
+  state.first = state.first or BEGINNING
+  state.trimmed, state.trimmedId = state.last, state.last
+  state.trimmedTopics, state.trimmedIsPrivate = '[]', '1'
+  state.through = state.last
+end
+writeState(state)
+return {'OK', state.generation, state.last, isLost and 1 or 0, before}
+`;

@@ -1,0 +1,126 @@
+/** What all scripts begin with. They run inside Redis, each as one atomic step. */
+
+import { FORMAT } from '../entry.js';
+
+/**
+ * Positions are texts here, `<milliseconds>-<number>`. The number is that of the entry in the journal: it goes up by one
+ * from entry to entry, over restarts too. So whoever reads on can tell that nothing is missing.
+ */
+export const COMMON = `
+local META, ENTRIES, INDEX, IDS, COUNTS, BYTES, GAPS, GAP_ORDER, KEYS_, KEY_ORDER, KEY_BYTES = unpack(KEYS)
+local BASE = string.sub(META, 1, -5)
+local FORMAT = '${FORMAT}'
+local BEGINNING = '0-0'
+local call = redis.call
+
+local function text(number) return string.format('%.0f', number) end
+
+local function parse(position)
+  local dash = string.find(position, '-', 1, true)
+  return tonumber(string.sub(position, 1, dash - 1)), tonumber(string.sub(position, dash + 1))
+end
+
+local function isBefore(a, b)
+  if a == b then return false end
+  local aTime, aNumber = parse(a)
+  local bTime, bNumber = parse(b)
+  return aTime < bTime or (aTime == bTime and aNumber < bNumber)
+end
+
+local function later(a, b)
+  if a and isBefore(b, a) then return a end
+  return b
+end
+
+-- As a text that is ordered as positions are; see keys.ts.
+local function toPlace(position)
+  local dash = string.find(position, '-', 1, true)
+  local number = string.sub(position, dash + 1)
+  return string.char(63 + dash) .. string.sub(position, 1, dash - 1) .. string.char(64 + #number) .. number
+end
+
+-- Calls a command with any number of arguments. What one call may be given is limited.
+local ARGUMENTS = 1000
+local function callMany(command, key, arguments)
+  for from = 1, #arguments, ARGUMENTS do
+    call(command, key, unpack(arguments, from, math.min(from + ARGUMENTS - 1, #arguments)))
+  end
+end
+`;
+
+/** How the journal's state is read, and what of it is a number. */
+export const STATE = `
+local NUMBERS = {
+  'time', 'wall', 'highWall', 'highTime', -- The clock; see journal-clock.ts.
+  'count', 'bytes', 'transientCount', 'transientBytes', -- What is held; transient updates apart.
+  'gapsLength', 'gapsNext', 'keysBytes',
+}
+local TEXTS = {
+  'format', 'generation', 'run',
+  'first', 'last', -- The first position there ever was, and the newest.
+  'front', 'frontIsHeld', -- No lasting entry is held before it; whether one is at it.
+  'trimmed', 'trimmedId', 'trimmedTopics', 'trimmedIsPrivate', -- The newest that was trimmed.
+  'through', -- Up to here entries of any topic may have been trimmed.
+  'trimmedTransient',
+}
+
+local function readState()
+  local names = {}
+  for _, name in ipairs(TEXTS) do names[#names + 1] = name end
+  for _, name in ipairs(NUMBERS) do names[#names + 1] = name end
+  local values = call('HMGET', META, unpack(names))
+  local state = {}
+  for n, name in ipairs(names) do
+    if values[n] then state[name] = n > #TEXTS and tonumber(values[n]) or values[n] end
+  end
+  return state
+end
+
+local function writeState(state)
+  local fields = {}
+  for _, name in ipairs(TEXTS) do
+    if state[name] then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = state[name]
+    end
+  end
+  for _, name in ipairs(NUMBERS) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = text(state[name])
+  end
+  call('HSET', META, unpack(fields))
+end
+
+-- Whether a state is one that this version can go on from, as the generation that the caller knows; else why not.
+local function refusal(state, generation)
+  if state.format and state.format ~= FORMAT then return 'FORMAT' end
+  if state.generation ~= generation then return 'STALE' end
+  return false
+end
+
+-- Moves the clock on. Its wall is that of Redis, or what a test says.
+local LEAP_MS = 60000
+local function advance(state, given)
+  local wall = given
+  if not wall then
+    local now = call('TIME')
+    wall = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+  end
+  if not state.time then
+    state.time, state.wall, state.highWall, state.highTime = wall, wall, wall, wall
+    return
+  end
+  local passed = math.max(wall - state.wall, 0)
+  local isBack = passed > LEAP_MS and state.wall < state.highWall and wall >= state.highWall
+  if isBack then
+    state.time = math.max(state.time, state.highTime + (wall - state.highWall))
+  else
+    state.time = state.time + passed
+  end
+  state.wall = wall
+  if wall >= state.highWall then
+    state.highWall = wall
+    state.highTime = state.time
+  end
+end
+`;

@@ -1,0 +1,28 @@
+/** The scripts, with the digests by which Redis knows them once it has them. */
+
+import { createHash } from 'node:crypto';
+import { APPEND } from './lua/append.js';
+import { ATTACH } from './lua/attach.js';
+import { BOUNDS, FETCH, LOCATE, NEWEST, READ, TOPICS, TRIMMED_TOPICS } from './lua/read.js';
+
+export interface Script {
+  readonly text: string;
+  /** What EVALSHA calls it. */
+  readonly digest: string;
+}
+
+export const SCRIPTS = {
+  append: script(APPEND),
+  attach: script(ATTACH),
+  bounds: script(BOUNDS),
+  fetch: script(FETCH),
+  locate: script(LOCATE),
+  newest: script(NEWEST),
+  read: script(READ),
+  topics: script(TOPICS),
+  trimmedTopics: script(TRIMMED_TOPICS),
+} as const;
+
+function script(text: string): Script {
+  return { text, digest: createHash('sha1').update(text).digest('hex') };
+}
