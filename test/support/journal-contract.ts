@@ -432,7 +432,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
       const [epoch] = a.split('-').map(Number) as [number];
       expect(dataOf((await read(`${epoch}-0`)).entries)).toEqual(['c', 'd', 'e']);
       expect(dataOf((await read(BEGINNING)).entries)).toEqual(['c', 'd', 'e']);
-      expect((await read(`${epoch + 1}-0`)).entries).toEqual([]);
+      expect((await read(`${epoch + 60_000}-0`)).entries).toEqual([]);
     });
 
     test('takes positions it does not hold: of before, of after, and of other epochs', async () => {
@@ -443,7 +443,7 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
         [`${epoch - 1}-999`, true],
         [`${epoch}-0`, true],
         [`${epoch}-999`, false],
-        [`${epoch + 1}-0`, false],
+        [`${epoch + 60_000}-0`, false],
         ['9999999999999-9', false],
       ] as const) {
         const rest = { entries: isBefore ? [expect.objectContaining({ data: 'a' })] : [] };
@@ -625,8 +625,8 @@ export function testContract(open: (retention: Retention) => Promise<Journal>): 
         '\0',
         `${epoch}-${sequence + 1000}`,
         `${epoch}-0`,
-        `${epoch + 1}-1`,
-        `${epoch - 1}-1`,
+        `${epoch + 60_000}-1`,
+        `${epoch - 60_000}-1`,
         '1000000000000-1',
         '9999999999999999-9999999999999999',
       ]) {
