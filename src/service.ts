@@ -6,6 +6,8 @@ import { createApp } from './http/app.js';
 import { Hub } from './hub/hub.js';
 import type { Journal } from './journal/journal.js';
 import { openJournal } from './journal/open.js';
+import { openRoster } from './journal/open-roster.js';
+import type { Roster } from './journal/roster.js';
 import { Limits } from './limits/limits.js';
 import { SummedLog } from './log.js';
 import { createAuthorizer } from './mercure/auth.js';
@@ -52,24 +54,38 @@ export async function startService(config: Config): Promise<Service> {
     sync: config.JOURNAL_SYNC,
     log,
   });
+  const summedLog = new SummedLog(log);
+  let roster: Roster | undefined;
   try {
-    const { url, stop } = await serve(config, keys, journal, feeds);
+    if (config.SUBSCRIPTIONS) {
+      const tell = (message: string) => summedLog.add('roster', message);
+      roster = await openRoster(config.JOURNAL, { log: tell });
+    }
+    const { url, stop } = await serve(config, keys, { journal, roster, feeds, summedLog });
     if (keys === undefined) return { url, stop, notice: WITHOUT_KEY };
     return { url, stop, notice: trial && firstPublish(url, trial.token) };
   } catch (error) {
+    await roster?.close();
     await feeds.close();
     await journal.close();
     throw error;
   }
 }
 
+/** What has been opened, and is to be closed when the service stops, or does not start. */
+interface Opened {
+  readonly journal: Journal;
+  /** Without it nobody is told who is subscribed. */
+  readonly roster: Roster | undefined;
+  readonly feeds: Feeds;
+  readonly summedLog: SummedLog;
+}
+
 async function serve(
   config: Config,
   keys: TokenKeys | undefined,
-  journal: Journal,
-  feeds: Feeds,
+  { journal, roster, feeds, summedLog }: Opened,
 ): Promise<Omit<Service, 'notice'>> {
-  const summedLog = new SummedLog(log);
   const limits = new Limits(config, summedLog);
   const hub = await Hub.open(journal, {
     windowMaxBytes: config.WINDOW_MAX_BYTES,
@@ -77,13 +93,7 @@ async function serve(
     transientTopics: `${SUBSCRIPTIONS_PATH}/`,
     logOften: (kind, message) => summedLog.add(kind, message),
   });
-  const presence = config.SUBSCRIPTIONS
-    ? new Presence(async (updates) => {
-        await hub.publish(updates).catch((error: unknown) => {
-          summedLog.add('announcements', `Subscriptions cannot be announced. ${String(error)}`);
-        });
-      })
-    : undefined;
+  const presence = roster && announceSubscriptions(hub, roster, summedLog);
   const events = sse({
     heartbeatMs: config.HEARTBEAT_MS,
     maxQueuedBytes: config.MAX_QUEUED_BYTES,
@@ -114,12 +124,22 @@ async function serve(
       // All subscriptions end now: nobody is told of each.
       presence?.close();
       await stop(server, () => events.streams.end());
+      await roster?.close();
       hub.close();
       await feeds.close();
       summedLog.flush();
       await journal.close();
     },
   };
+}
+
+/** Publishes who is subscribed, as each update of this kind is published: on whichever node, once. */
+function announceSubscriptions(hub: Hub, roster: Roster, log: SummedLog): Presence {
+  return new Presence({
+    roster,
+    publish: (updates, options) => hub.publish(updates, options),
+    log: (message) => log.add('announcements', message),
+  });
 }
 
 /** What an operator should know, one line each, on standard error. Names of clients are theirs to choose. */

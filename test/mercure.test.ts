@@ -129,7 +129,9 @@ describe('the protocol, mounted in an app of its own', () => {
   });
 
   test('tells who is subscribed, where the app has put it', async () => {
-    await mount({ presence: new Presence(async (updates) => void (await hub.publish(updates))) });
+    await mount({
+      presence: new Presence({ publish: (updates, options) => hub.publish(updates, options) }),
+    });
     const token = await tokenFor();
     const watcher = await connect(
       `${server.url}/live/updates?topic=${SUBSCRIPTIONS_PATH}/news{/subscriber}&authorization=${token}`,

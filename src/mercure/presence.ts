@@ -1,12 +1,20 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_TOPIC_BYTES } from '../hub/update.js';
-import type { Update } from '../journal/journal.js';
+import {
+  type AppendKey,
+  type AppendOptions,
+  JournalError,
+  type Update,
+} from '../journal/journal.js';
+import { MemoryRoster } from '../journal/memory-roster.js';
+import type { Roster, RosterEntry, RosterWatcher, Subscriber } from '../journal/roster.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selector } from '../topics/selector.js';
 import { SUBSCRIPTIONS_PATH } from './paths.js';
 
 /** One subscriber's interest in one selector, as the protocol writes it. */
-export interface ActiveSubscription {
+export interface SubscriptionDocument {
   /** The path of this subscription, which is also the topic under which its start and end are published. */
   readonly id: string;
   readonly type: 'Subscription';
@@ -18,6 +26,15 @@ export interface ActiveSubscription {
   readonly payload?: unknown;
 }
 
+export interface PresenceOptions {
+  /** Publishes updates, as `hub.publish` does. */
+  readonly publish: (updates: readonly Update[], options: AppendOptions) => Promise<unknown>;
+  /** Where it is noted who is subscribed, and what presence is to be closed before. Default: one of this process alone. */
+  readonly roster?: Roster;
+  /** Told what an operator should know, a line each. Default: `console.error`. */
+  readonly log?: (message: string) => void;
+}
+
 /** Announcements that are published together. Publishers wait for no more than these. */
 const MAX_AT_ONCE = 500;
 
@@ -25,50 +42,75 @@ const MAX_AT_ONCE = 500;
 const MAX_WAITING = 100_000;
 
 /**
- * Who is subscribed to what on this process, for those whose token lets them know. Each start and end is
- * published as a private update.
+ * Bytes that the subscriptions of clients without a token take in the roster. Those that start while there are more of
+ * them are neither listed nor announced. Anybody may have a hundred selectors of a thousand bytes in each stream.
+ */
+const MAX_ANONYMOUS_BYTES = 32 * 1024 * 1024;
+/** What a subscription takes beside its selector. */
+const SUBSCRIPTION_BYTES = 100;
+
+/** How long it takes until announcements that could not be published are tried again. */
+const RETRY_MS = 1_000;
+
+/**
+ * Who is subscribed to what, for those whose token lets them know. Each start and end is published as a private
+ * update, after the roster has it: so a list is never older than the newest update that its reader has seen.
  *
  * Anybody may subscribe, so announcements have a line of their own: some at a time, each batch when the one before
  * is in the journal. A subscription that has ended before its turn came is not announced at all.
  */
-export class Presence {
-  readonly #publish: (updates: readonly Update[]) => Promise<void>;
-  readonly #active = new Map<string, ActiveSubscription>();
-  /** What is to be announced, by the id of its subscription. */
-  readonly #waiting = new Map<string, ActiveSubscription>();
-  #announcing: Promise<void> | undefined;
+export class Presence implements RosterWatcher {
+  readonly #publish: PresenceOptions['publish'];
+  readonly #log: (message: string) => void;
+  readonly #roster: Roster;
+  /** The open streams that are in the roster, or wait for that. */
+  readonly #attendances = new Set<Attendance>();
+  /** Those whose start or end is to be noted and announced, in the order in which they came. */
+  readonly #waiting = new Set<Attendance>();
+  #waitingAnnouncements = 0;
+  #anonymousBytes = 0;
+  #noting: Promise<void> | undefined;
+  /** When the announcements so far are published. */
+  #announced: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  /**
-   * @param publish publishes updates; a failure is its own to report.
-   */
-  constructor(publish: (updates: readonly Update[]) => Promise<void>) {
+  constructor({ publish, roster = new MemoryRoster(), log = console.error }: PresenceOptions) {
     this.#publish = publish;
+    this.#roster = roster;
+    this.#log = log;
+    roster.watch(this);
   }
 
-  /**
-   * Notes a subscriber's selectors until its stream closes. Each is listed once its start is announced, and
-   * until its end is: so the list changes together with the newest id.
-   */
-  start(stream: EventStream, selectors: readonly Selector[], payload: unknown): void {
-    if (stream.destroyed) return;
-    const subscriber = nameSubscriber();
+  /** Notes a subscriber's selectors until its stream closes. Without a token it is anonymous. */
+  start(
+    stream: EventStream,
+    selectors: readonly Selector[],
+    grants: { readonly payload: unknown } | undefined,
+  ): void {
+    if (stream.destroyed || this.#isClosed) return;
     const topics = [...new Set(selectors.map(({ text }) => text))];
-    const noted = topics.map((topic): ActiveSubscription => {
-      const id = this.pathOf(topic, subscriber);
-      const told = payload === undefined ? {} : { payload };
-      return { id, type: 'Subscription', topic, subscriber, active: true, ...told };
-    });
-    if (this.#waiting.size >= MAX_WAITING) {
-      for (const subscription of noted) this.#active.set(subscription.id, subscription);
-      stream.on('close', () => {
-        for (const { id } of noted) this.#active.delete(id);
-      });
+    const bytes = grants === undefined ? bytesOf(topics) : 0;
+    if (bytes > 0 && this.#anonymousBytes + bytes > MAX_ANONYMOUS_BYTES) {
+      this.#log('Clients without a token have more subscriptions than are listed.');
       return;
     }
-    for (const subscription of noted) this.#announce(subscription);
+    this.#anonymousBytes += bytes;
+    const attendance: Attendance = {
+      subscriber: { name: nameSubscriber(), selectors: topics, payload: grants?.payload },
+      isOpen: true,
+      isNoted: false,
+      isAnnounced: this.#waitingAnnouncements < MAX_WAITING,
+    };
+    this.#attendances.add(attendance);
+    this.#wait(attendance);
     stream.on('close', () => {
-      for (const subscription of noted) this.#end(subscription);
+      attendance.isOpen = false;
+      this.#anonymousBytes -= bytes;
+      this.#attendances.delete(attendance);
+      // If its start still waits, nobody has to know of either.
+      const isUnknown = !attendance.isNoted && this.#waiting.has(attendance);
+      if (isUnknown) this.#take(attendance);
+      else this.#wait(attendance);
     });
   }
 
@@ -80,7 +122,7 @@ export class Presence {
 
   /** The path of all subscriptions, of a selector's, or of one subscriber's to a selector. */
   pathOf(...segments: string[]): string {
-    return [SUBSCRIPTIONS_PATH, ...segments.map(encodeURIComponent)].join('/');
+    return pathOf(...segments);
   }
 
   /** Whether the announcements of a subscription to a selector can be published. */
@@ -90,53 +132,174 @@ export class Presence {
 
   /** How long a selector may be, percent-encoded. */
   get maxSelectorBytes(): number {
-    return MAX_TOPIC_BYTES - this.pathOf('', nameSubscriber()).length;
+    return MAX_TOPIC_BYTES - pathOf('', nameSubscriber()).length;
   }
 
-  /** The active subscriptions; those that come while they are being gone through as well. */
-  list(): IterableIterator<ActiveSubscription> {
-    return this.#active.values();
-  }
-
-  get(topic: string, subscriber: string): ActiveSubscription | undefined {
-    return this.#active.get(this.pathOf(topic, subscriber));
-  }
-
-  #end(subscription: ActiveSubscription): void {
-    const { id } = subscription;
-    // If its start still waits, nobody has to know of either.
-    if (!this.#waiting.delete(id)) this.#announce({ ...subscription, active: false });
-  }
-
-  #announce(subscription: ActiveSubscription): void {
-    if (this.#isClosed) return;
-    this.#waiting.set(subscription.id, subscription);
-    this.#announcing ??= this.#announceWaiting();
-  }
-
-  async #announceWaiting(): Promise<void> {
-    await undefined; // All of this turn's together.
-    while (this.#waiting.size > 0) {
-      const batch: ActiveSubscription[] = [];
-      for (const [id, subscription] of this.#waiting) {
-        if (batch.length === MAX_AT_ONCE) break;
-        this.#waiting.delete(id);
-        batch.push(subscription);
-      }
-      await this.#publish(batch.map(toUpdate));
-      for (const subscription of batch) {
-        if (subscription.active) this.#active.set(subscription.id, subscription);
-        else this.#active.delete(subscription.id);
-      }
+  /**
+   * The active subscriptions, or those to a selector, in pages; those that come meanwhile may be among them.
+   *
+   * @throws {JournalError} as {@link Roster.list} does.
+   */
+  async *list(selector?: string): AsyncGenerator<SubscriptionDocument[]> {
+    for await (const page of this.#roster.list(selector)) {
+      yield page.map((entry) => toDocument(entry, true));
     }
-    this.#announcing = undefined;
+  }
+
+  /** One of them. @throws {JournalError} as {@link Roster.get} does. */
+  async get(selector: string, subscriber: string): Promise<SubscriptionDocument | undefined> {
+    const entry = await this.#roster.get(selector, subscriber);
+    return entry && toDocument(entry, true);
+  }
+
+  /** {@link RosterWatcher.left} */
+  async left(entries: readonly RosterEntry[], key: string): Promise<void> {
+    await this.#announce(
+      entries.map((entry) => toUpdate(entry, false)),
+      key,
+    );
+  }
+
+  /** {@link RosterWatcher.expelled} */
+  expelled(): void {
+    for (const attendance of this.#waiting) attendance.isNoted = false;
+    for (const attendance of this.#attendances) {
+      // Whoever has been told that the one has ended is told of another one.
+      attendance.subscriber = { ...attendance.subscriber, name: nameSubscriber() };
+      attendance.isNoted = false;
+      this.#wait(attendance);
+    }
+  }
+
+  #wait(attendance: Attendance): void {
+    if (this.#isClosed || this.#waiting.has(attendance)) return;
+    this.#waiting.add(attendance);
+    this.#waitingAnnouncements += announcementsOf(attendance);
+    this.#noting ??= this.#noteWaiting();
+  }
+
+  #take(attendance: Attendance): void {
+    this.#waiting.delete(attendance);
+    this.#waitingAnnouncements -= announcementsOf(attendance);
+  }
+
+  async #noteWaiting(): Promise<void> {
+    await undefined; // All of this turn's together.
+    try {
+      while (this.#waiting.size > 0) await this.#noteBatch(this.#takeBatch());
+    } catch (error) {
+      if (!this.#isClosed) this.#log(`Subscriptions cannot be listed. ${String(error)}`);
+    } finally {
+      this.#noting = undefined;
+    }
+  }
+
+  #takeBatch(): Attendance[] {
+    const batch: Attendance[] = [];
+    let size = 0;
+    for (const attendance of this.#waiting) {
+      size += attendance.subscriber.selectors.length;
+      if (size > MAX_AT_ONCE && batch.length > 0) break;
+      this.#take(attendance);
+      batch.push(attendance);
+    }
+    return batch;
+  }
+
+  async #noteBatch(batch: readonly Attendance[]): Promise<void> {
+    const starts = batch.filter(({ isOpen, isNoted }) => isOpen && !isNoted);
+    const ends = batch.filter(({ isOpen, isNoted }) => !isOpen && isNoted);
+    if (starts.length === 0 && ends.length === 0) return;
+    const result = await this.#roster.note(starts.map(subscriberOf), ends.map(subscriberOf));
+    if (!result.noted) return; // Those that are here still have been told to wait again.
+    for (const attendance of starts) attendance.isNoted = true;
+    for (const attendance of ends) attendance.isNoted = false;
+    const updates = [
+      ...ends.flatMap((attendance) => announcements(attendance, false)),
+      ...starts.flatMap((attendance) => announcements(attendance, true)),
+    ];
+    if (updates.length > 0) await this.#announce(updates, result.key);
+    this.#roster.settle();
+  }
+
+  /**
+   * Publishes announcements, one batch after the other. If others share the roster, until it has succeeded: nobody
+   * would find out that these are missing. @throws {Error} if presence is closed before.
+   */
+  #announce(updates: readonly Update[], key: string | undefined): Promise<void> {
+    const announced = this.#announced.then(async () => {
+      while (!this.#isClosed) {
+        try {
+          await this.#publish(updates, { key: key === undefined ? key : appendKey(key) });
+          return;
+        } catch (error) {
+          this.#log(`Subscriptions cannot be announced. ${String(error)}`);
+          if (key === undefined || !(error instanceof JournalError)) return;
+          await delay(RETRY_MS, undefined, { ref: false });
+        }
+      }
+      throw new Error('Presence is closed.');
+    });
+    this.#announced = announced.catch(() => undefined);
+    return announced;
   }
 }
 
-function toUpdate(subscription: ActiveSubscription): Update {
-  const data = JSON.stringify(subscription);
-  return { topics: [subscription.id], data, private: true, transient: true };
+/** A stream, from its start until its end is announced. */
+interface Attendance {
+  /** What the roster has of it, or will have. */
+  subscriber: Subscriber;
+  isOpen: boolean;
+  /** Whether the roster has it. */
+  isNoted: boolean;
+  /** Whether its start and end are told, beside being listed. */
+  readonly isAnnounced: boolean;
 }
+
+function subscriberOf({ subscriber }: Attendance): Subscriber {
+  return subscriber;
+}
+
+function announcementsOf({ isAnnounced, subscriber }: Attendance): number {
+  return isAnnounced ? subscriber.selectors.length : 0;
+}
+
+function announcements({ subscriber, isAnnounced }: Attendance, active: boolean): Update[] {
+  if (!isAnnounced) return [];
+  const { name, selectors, payload } = subscriber;
+  return selectors.map((selector) => toUpdate({ selector, subscriber: name, payload }, active));
+}
+
+function toUpdate(entry: RosterEntry, active: boolean): Update {
+  const document = toDocument(entry, active);
+  const data = JSON.stringify(document);
+  return { topics: [document.id], data, private: true, transient: true };
+}
+
+function toDocument(entry: RosterEntry, active: boolean): SubscriptionDocument {
+  const { selector, subscriber, payload } = entry;
+  const id = pathOf(selector, subscriber);
+  const told = payload === undefined ? {} : { payload };
+  return { id, type: 'Subscription', topic: selector, subscriber, active, ...told };
+}
+
+function pathOf(...segments: string[]): string {
+  return [SUBSCRIPTIONS_PATH, ...segments.map(encodeURIComponent)].join('/');
+}
+
+function bytesOf(selectors: readonly string[]): number {
+  return selectors.reduce(
+    (sum, text) => sum + encodeURIComponent(text).length + SUBSCRIPTION_BYTES,
+    0,
+  );
+}
+
+/** The key names a batch, which is always the same. */
+function appendKey(key: string): AppendKey {
+  return { key, digest: DIGEST, publisher: DIGEST };
+}
+
+const DIGEST = 'subscriptions';
 
 function nameSubscriber(): string {
   return `urn:uuid:${randomUUID()}`;

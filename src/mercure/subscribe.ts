@@ -77,7 +77,7 @@ export function subscribe(
     const identity = grants?.subject === undefined ? ctx.ip : `${ctx.ip} ${grants.subject}`;
     hub.subscribe(stream, selection, { start, gap, latest, identity });
     if (grants !== undefined) endWithToken(stream, grants);
-    presence?.start(stream, selection.selectors, grants?.payload);
+    presence?.start(stream, selection.selectors, grants);
   };
 }
 

@@ -6,7 +6,7 @@ import { SharedTime } from '../time-slice.js';
 import { covers } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
 import { type Authorizer, refuseMissing, refuseScope } from './auth.js';
-import type { ActiveSubscription, Presence } from './presence.js';
+import type { Presence, SubscriptionDocument } from './presence.js';
 
 const CONTEXT = { '@context': 'https://mercure.rocks/' };
 
@@ -38,10 +38,13 @@ export function readSubscriptions(
       return;
     }
     if (topic !== undefined && subscriber !== undefined) {
-      const subscription = one(ctx, presence.get(topic, subscriber));
+      const subscription = one(ctx, await presence.get(topic, subscriber));
       ctx.body = JSON.stringify({ ...CONTEXT, ...subscription, lastEventID });
     } else {
-      ctx.body = Readable.from(collection({ id: path, lastEventID }, presence, topic));
+      const pages = presence.list(topic);
+      // An error is answered as one, if there is one from the start.
+      const first = await pages.next();
+      ctx.body = Readable.from(collection({ id: path, lastEventID }, first, pages));
     }
   };
 }
@@ -55,8 +58,8 @@ const PIECE_LENGTH = 32 * 1024;
 /** A collection as JSON, piece by piece: there may be a hundred subscriptions of each client, with a payload each. */
 async function* collection(
   about: { readonly id: string; readonly lastEventID: string },
-  presence: Presence,
-  topic: string | undefined,
+  first: IteratorResult<SubscriptionDocument[]>,
+  rest: AsyncIterator<SubscriptionDocument[]>,
 ): AsyncGenerator<string> {
   const slice = reading.begin();
   const { id, lastEventID } = about;
@@ -64,14 +67,17 @@ async function* collection(
   const head = JSON.stringify({ ...CONTEXT, id, type, lastEventID, subscriptions: [] });
   let piece = head.slice(0, -']}'.length);
   let separator = '';
-  for (const subscription of presence.list()) {
+  for (let page = first; !page.done; page = await rest.next()) {
+    for (const subscription of page.value) {
+      if (slice.isOver) await slice.next();
+      piece += separator + JSON.stringify(subscription);
+      separator = ',';
+      if (piece.length < PIECE_LENGTH) continue;
+      yield piece;
+      piece = '';
+    }
+    // Of many subscriptions, there may be few to this selector.
     if (slice.isOver) await slice.next();
-    if (topic !== undefined && subscription.topic !== topic) continue;
-    piece += separator + JSON.stringify(subscription);
-    separator = ',';
-    if (piece.length < PIECE_LENGTH) continue;
-    yield piece;
-    piece = '';
   }
   yield `${piece}]}`;
 }
@@ -86,7 +92,7 @@ async function authorize(ctx: Context, authorizer: Authorizer, path: string): Pr
   return grants;
 }
 
-function one(ctx: Context, subscription: ActiveSubscription | undefined): ActiveSubscription {
+function one(ctx: Context, subscription: SubscriptionDocument | undefined): SubscriptionDocument {
   if (subscription === undefined) ctx.throw(404, 'There is no such active subscription.');
   return subscription;
 }

@@ -1,0 +1,22 @@
+import { MemoryRoster } from './memory-roster.js';
+import type { Roster } from './roster.js';
+
+export interface RosterOptions {
+  /** What the keys in Redis start with. Default: `sse-hub`. */
+  readonly prefix?: string | undefined;
+  /** Told what an operator should know, a line each. */
+  readonly log?: (message: string) => void;
+}
+
+/**
+ * Opens the roster that goes with the journal that a URL names: in Redis if the journal is there, and this process's
+ * own otherwise.
+ *
+ * @throws {JournalError} ERR_JOURNAL_OPEN.
+ */
+export async function openRoster(url: string, options: RosterOptions = {}): Promise<Roster> {
+  if (!/^rediss?:/.test(url)) return new MemoryRoster();
+  const { openRedisRoster } = await import('./redis/redis-roster.js');
+  const { prefix = 'sse-hub', ...rest } = options;
+  return openRedisRoster(url, { prefix, ...rest });
+}
