@@ -19,6 +19,7 @@ const READS_CONFIG = ['main', 'service', 'server', 'http'];
 const KNOWN_TO_CONFIG = [
   'secret-files',
   'feeds/names',
+  'journal/redis/url',
   'limits/client-address',
   'limits/rate',
   'mercure/restrictions',

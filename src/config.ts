@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ConfigError } from './config-error.js';
 import { parseDuration } from './duration.js';
 import { FEED_NAMES, type FeedName } from './feeds/names.js';
+import { isRedis } from './journal/redis/url.js';
 import { MAX_PROXIES, parseTrustProxy, type TrustProxy } from './limits/client-address.js';
 import { parseRate } from './limits/rate.js';
 import { ANONYMOUS_RESTRICTIONS, type AnonymousRestriction } from './mercure/restrictions.js';
@@ -29,10 +30,13 @@ const schema = z.object({
   /** Milliseconds that a client may take to send a request, from its first byte to its last. */
   BODY_TIMEOUT_MS: wholeNumber(100, 60 * 60 * 1000).default(20_000),
 
-  /** Where updates are kept: `memory:`, or `lmdb:` and a directory. */
+  /** Where updates are kept: `memory:`, `lmdb:` and a directory, or a Redis; see journal/open.ts. */
   JOURNAL: z.string().default('lmdb:./data'),
   /** A publish is answered when its update is on `disk`, or handed to the operating system (`os`). */
   JOURNAL_SYNC: oneOf('disk', 'os').default('disk'),
+  /** What the keys in Redis begin with, and how many of its replicas have an update when its publisher is answered. */
+  JOURNAL_PREFIX: keyPrefix().default('sse-hub'),
+  JOURNAL_REPLICAS: wholeNumber(0, 100).default(0),
   /** How many updates are kept, and for how long (`90s`, `7d`); 0 is as long as their number allows. */
   JOURNAL_MAX_UPDATES: wholeNumber(1, 2 ** 48).default(1_000_000),
   JOURNAL_MAX_AGE: duration().default(0),
@@ -108,7 +112,12 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
         .join('; '),
     );
   }
-  const { MAX_BODY_BYTES, MAX_BODIES_BYTES } = result.data;
+  const { JOURNAL, JOURNAL_REPLICAS, MAX_BODY_BYTES, MAX_BODIES_BYTES } = result.data;
+  if (JOURNAL_REPLICAS > 0 && !isRedis(JOURNAL)) {
+    throw new ConfigError(
+      'JOURNAL_REPLICAS is for a JOURNAL in Redis: leave it out or set it to 0',
+    );
+  }
   if (MAX_BODIES_BYTES < 2 * MAX_BODY_BYTES) {
     throw new ConfigError(
       `MAX_BODIES_BYTES must be at least twice MAX_BODY_BYTES, ${2 * MAX_BODY_BYTES}, not "${MAX_BODIES_BYTES}"`,
@@ -140,6 +149,12 @@ function fraction() {
       error: 'must be a fraction from 0.01 to 1, like 0.5',
     })
     .transform(Number);
+}
+
+function keyPrefix() {
+  return z.string().refine((text) => /^[\w.:-]{1,50}$/.test(text), {
+    error: 'must be 1 to 50 letters, digits and . : _ -',
+  });
 }
 
 function oneOf<const Values extends readonly [string, ...string[]]>(...values: Values) {

@@ -42,6 +42,9 @@ export async function startService(config: Config): Promise<Service> {
     maxAgeMs: config.JOURNAL_MAX_AGE,
     maxBytes: config.JOURNAL_MAX_BYTES,
     publisherShare: config.JOURNAL_PUBLISHER_SHARE,
+    prefix: config.JOURNAL_PREFIX,
+    replicas: config.JOURNAL_REPLICAS,
+    onNotice: log,
     onDamage: ({ positions, count, total }) => {
       const some = positions.length < count ? ', …' : '';
       log(
@@ -52,6 +55,8 @@ export async function startService(config: Config): Promise<Service> {
   const feeds = await openFeeds(config.FEEDS, {
     hubJournal: config.JOURNAL,
     sync: config.JOURNAL_SYNC,
+    prefix: config.JOURNAL_PREFIX,
+    replicas: config.JOURNAL_REPLICAS,
     log,
   });
   const summedLog = new SummedLog(log);

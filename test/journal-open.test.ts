@@ -33,13 +33,13 @@ test('lmdb: opens the journal in a directory, named from the root or from here',
   await again.close();
 });
 
-test.each(['', 'memory', 'memory:x', 'lmdb:', 'lmdb', 'redis://localhost', '/var/journal'])(
+test.each(['', 'memory', 'memory:x', 'lmdb:', 'lmdb', 'redis:', 'redis', '/var/journal'])(
   'another URL is refused with what is allowed (%j)',
   async (url) => {
     await expect(openJournal(url, OPTIONS)).rejects.toMatchObject({
       name: 'JournalError',
       code: 'ERR_JOURNAL_OPEN',
-      message: `A journal is memory: or lmdb:PATH, like lmdb:./journal, not ${JSON.stringify(url)}.`,
+      message: `A journal is memory:, lmdb:PATH, like lmdb:./journal, or redis://HOST, not ${JSON.stringify(url)}.`,
     });
   },
 );

@@ -1,5 +1,6 @@
 import type { Entry, Journal } from '../journal/journal.js';
 import { type JournalOptions, openJournal } from '../journal/open.js';
+import { isRedis } from '../journal/redis/url.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { followMessages } from './follow-messages.js';
 import { type ChatMessage, decodeMessage, MAX_MESSAGES, MessageList } from './message-list.js';
@@ -25,7 +26,7 @@ export interface Chat {
   close(): Promise<void>;
 }
 
-export interface ChatOptions extends Pick<JournalOptions, 'sync'> {
+export interface ChatOptions extends Pick<JournalOptions, 'sync' | 'prefix' | 'replicas'> {
   /** The hub's journal, as a URL. The chat has a journal of its own, of the same kind: see {@link journalFor}. */
   readonly hubJournal: string;
   readonly log: (message: string, error?: unknown) => void;
@@ -37,11 +38,12 @@ export interface ChatOptions extends Pick<JournalOptions, 'sync'> {
  * list when the journal is followed to have it, so the list outlives the process and is the same on all that share
  * a journal.
  */
-export async function openChat({ hubJournal, sync, log }: ChatOptions): Promise<Chat> {
+export async function openChat({ hubJournal, log, ...rest }: ChatOptions): Promise<Chat> {
   let journal: Journal | undefined;
   try {
     const retention = { maxUpdates: MAX_MESSAGES, maxAgeMs: 0 };
-    journal = await openJournal(journalFor(hubJournal), { sync, ...retention });
+    const { url, prefix } = journalFor(hubJournal, rest.prefix);
+    journal = await openJournal(url, { ...rest, ...retention, prefix, onNotice: log });
     return await chatOver(journal, log);
   } catch (error) {
     await journal?.close();
@@ -51,9 +53,14 @@ export async function openChat({ hubJournal, sync, log }: ChatOptions): Promise<
   }
 }
 
-/** `memory:` beside `memory:`; a directory `chat` in the hub's own, where this process may write. */
-export function journalFor(hubJournal: string): string {
-  return hubJournal === 'memory:' ? hubJournal : `${hubJournal.replace(/\/+$/, '')}/chat`;
+/** `memory:` beside `memory:`; in Redis other keys; a directory `chat` in the hub's own, where this process may write. */
+export function journalFor(
+  hubJournal: string,
+  hubPrefix = 'sse-hub',
+): { readonly url: string; readonly prefix: string } {
+  const prefix = `${hubPrefix}:chat`;
+  const isDirectory = hubJournal !== 'memory:' && !isRedis(hubJournal);
+  return { url: isDirectory ? `${hubJournal.replace(/\/+$/, '')}/chat` : hubJournal, prefix };
 }
 
 async function chatOver(journal: Journal, log: ChatOptions['log']): Promise<Chat> {

@@ -1,13 +1,19 @@
 import { type Journal, JournalError, type Retention } from './journal.js';
-import { openLmdbJournal } from './lmdb.js';
 import type { DamageReport } from './lmdb-damage.js';
 import { openMemoryJournal } from './memory.js';
+import { isRedis, redact } from './redis/url.js';
 
 export interface JournalOptions extends Retention {
-  /** When an append to `lmdb:` is durable; see {@link openLmdbJournal}. */
+  /** When an append to `lmdb:` or to Redis is durable; see docs/operations.md. */
   readonly sync: 'disk' | 'os';
-  /** Is told of updates in `lmdb:` that are damaged; see {@link openLmdbJournal}. */
+  /** Is told of updates in `lmdb:` that are damaged; see `openLmdbJournal`. */
   readonly onDamage?: ((report: DamageReport) => void) | undefined;
+  /** Of a journal in Redis: what its keys begin with. Default: `sse-hub`. */
+  readonly prefix?: string | undefined;
+  /** Of a journal in Redis: how many replicas have what was appended before `append` resolves. Default: 0. */
+  readonly replicas?: number | undefined;
+  /** Is told what an operator should know of a journal in Redis: that it is away or back, or has lost updates. */
+  readonly onNotice?: ((message: string) => void) | undefined;
 }
 
 const DEFAULTS: JournalOptions = {
@@ -18,8 +24,11 @@ const DEFAULTS: JournalOptions = {
 };
 
 /**
- * Opens the journal that a URL names: `memory:`, or `lmdb:` and the path of a directory. By default it keeps
- * a million updates and 1 GiB of them, whatever their age, and an append is durable on disk.
+ * Opens the journal that a URL names: `memory:`; `lmdb:` and the path of a directory; or a Redis or Valkey that several
+ * processes share, as `redis://host:port/db` and other forms that docs/operations.md lists. By default it keeps a million
+ * updates and 1 GiB of them, whatever their age, and an append is durable on disk.
+ *
+ * Only what the journal needs is loaded: LMDB for `lmdb:`, the client of Redis for Redis.
  *
  * @throws {JournalError} ERR_JOURNAL_OPEN.
  */
@@ -31,9 +40,16 @@ export async function openJournal(
   if (url === 'memory:') return openMemoryJournal(options);
   // Not `new URL`, which makes a relative path something else.
   const path = /^lmdb:(.+)$/s.exec(url)?.[1];
-  if (path !== undefined) return openLmdbJournal({ ...options, path });
+  if (path !== undefined) {
+    const { openLmdbJournal } = await import('./lmdb.js');
+    return openLmdbJournal({ ...options, path });
+  }
+  if (isRedis(url)) {
+    const { openRedisJournal } = await import('./redis/redis.js');
+    return openRedisJournal({ ...options, url });
+  }
   throw new JournalError(
     'ERR_JOURNAL_OPEN',
-    `A journal is memory: or lmdb:PATH, like lmdb:./journal, not ${JSON.stringify(url)}.`,
+    `A journal is memory:, lmdb:PATH, like lmdb:./journal, or redis://HOST, not ${JSON.stringify(redact(url))}.`,
   );
 }

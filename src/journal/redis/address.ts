@@ -1,6 +1,7 @@
 /** What a `redis:` setting names, and where that is now. */
 
 import { type ClientOptions, openClient } from './line.js';
+import { redact } from './url.js';
 
 /** Where a Redis is, or several that know which of them it is. */
 export interface Address {
@@ -40,11 +41,6 @@ export function parseAddress(url: string): Address | undefined {
     if (error instanceof URIError || error instanceof RangeError) return undefined;
     throw error;
   }
-}
-
-/** A URL without its passwords, whatever it is. */
-export function redact(url: string): string {
-  return url.replace(/^([a-z+]*:(?:\/\/)?).*@/is, '$1***@').replace(/(password=)[^&#]*/gi, '$1***');
 }
 
 interface Parts {

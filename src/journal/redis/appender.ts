@@ -185,7 +185,7 @@ export class Appender {
       let answer: readonly Reply[];
       try {
         const writing = session.write.run(SCRIPTS.append, keys, args);
-        const confirming = this.#options.confirm(session);
+        const confirming = appends.length > 0 ? this.#options.confirm(session) : undefined;
         // What takes longer is not waited for by others.
         if (confirming) this.#writing = writing.then(() => {}).catch(() => {});
         const [written] = await Promise.all([writing, confirming]);
@@ -204,7 +204,10 @@ export class Appender {
         };
       }
       if (tries === MAX_TRIES) throw new AwayError('The journal is begun anew all the time');
-      await attach(session);
+      await attach(session).catch((error: unknown) => {
+        this.#options.renew(session, error);
+        throw error;
+      });
     }
   }
 }

@@ -2,11 +2,13 @@
 
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Address } from './address.js';
-import { AwayError, RefusedError, reasonText } from './failures.js';
-import { Session, UnfitError } from './session.js';
+import { AwayError, RefusedError, reasonText, UnfitError } from './failures.js';
+import { Session } from './session.js';
 
 export interface ConnectionOptions {
   readonly address: Address;
+  /** What the log calls it. */
+  readonly name: string;
   /** What is to be done first with each session. If it fails, so has the session. */
   prepare(session: Session): Promise<void>;
   /** Is told what an operator should know: when Redis goes away, why, and when it is back. */
@@ -18,8 +20,6 @@ const MAX_PAUSE_MS = 2000;
 const FIRST_PAUSE_MS = 50;
 /** A session that was up for so long was a good one: the next pause is the first one again. */
 const GOOD_MS = 5000;
-/** Whoever is refused so is not asked again at once. */
-const LASTING_PAUSE_MS = 5000;
 /** What goes and comes more often than this is told of as one. */
 const QUIET_MS = 10_000;
 
@@ -80,7 +80,7 @@ export class Connection {
     if (session !== this.#session) return;
     this.#note(reason);
     this.#leave(reason);
-    session.close();
+    session.retire();
   }
 
   async close(): Promise<void> {
@@ -170,26 +170,21 @@ export class Connection {
     if (now - this.#lastToldAt < QUIET_MS) return;
     this.#toldAwayAt = now;
     this.#lastToldAt = now;
-    const { address, onNotice } = this.#options;
-    onNotice(
-      `The journal at ${address.name} is away: ${reasonText(reason)} It is tried again until it is back.`,
-    );
+    const { name, onNotice } = this.#options;
+    onNotice(`${name} is away: ${reasonText(reason)} It is tried again until it is back.`);
   }
 
   #tellBack(): void {
     if (this.#toldAwayAt === undefined) return;
     const seconds = ((performance.now() - this.#toldAwayAt) / 1000).toFixed(1);
     this.#toldAwayAt = undefined;
-    this.#options.onNotice(
-      `The journal at ${this.#options.address.name} is back after ${seconds} s.`,
-    );
+    this.#options.onNotice(`${this.#options.name} is back after ${seconds} s.`);
   }
 
   async #pause(reason: unknown): Promise<void> {
     const isLasting = reason instanceof RefusedError && reason.isLasting;
-    const most = isLasting
-      ? LASTING_PAUSE_MS
-      : Math.min(FIRST_PAUSE_MS * 2 ** Math.min(this.#failures, 10), MAX_PAUSE_MS);
+    const grown = FIRST_PAUSE_MS * 2 ** Math.min(this.#failures, 10);
+    const most = isLasting ? MAX_PAUSE_MS : Math.min(grown, MAX_PAUSE_MS);
     const ms = most * (0.5 + Math.random() / 2);
     await wait(ms, undefined, { signal: this.#closing.signal }).catch(() => {});
   }

@@ -8,6 +8,9 @@ export class AwayError extends Error {}
 /** Something was sent, and the connection ended or stood still before the answer came. */
 export class NoAnswerError extends Error {}
 
+/** The server, or what it has stored, is of a version that this one does not know. No retry mends that. */
+export class UnfitError extends Error {}
+
 /** Redis has answered with an error. */
 export class RefusedError extends Error {
   /** The first word of the answer: `OOM`, `READONLY`, `NOPERM`. */
@@ -23,7 +26,7 @@ export class RefusedError extends Error {
     return this.reason === 'MOVED' ? /MOVED \d+ (\S*:\d+)/.exec(this.message)?.[1] : undefined;
   }
 
-  /** Whether a new connection may find a server that does better. */
+  /** Whether a new connection may find a server that does better, or learn what is wrong. */
   get isOfConnection(): boolean {
     return OF_CONNECTION.has(this.reason);
   }
@@ -56,7 +59,7 @@ const REASONS = [
   'WRONGTYPE',
 ] as const;
 
-const OF_CONNECTION = new Set(['READONLY', 'MASTERDOWN', 'MOVED', 'NOAUTH', 'LOADING']);
+const OF_CONNECTION = new Set(['READONLY', 'MASTERDOWN', 'MOVED', 'NOAUTH', 'NOPERM', 'LOADING']);
 const LASTING = new Set(['WRONGPASS', 'NOAUTH', 'NOPERM', 'WRONGTYPE', 'CROSSSLOT']);
 
 function reasonOf(message: string): string {
@@ -65,12 +68,13 @@ function reasonOf(message: string): string {
   // "ERR Error running script (call to f_…): @user_script:20: -OOM command not allowed …"; "@user_script: 20: -OOM …"
   const inside = /-([A-Z]+) /.exec(message)?.[1] ?? '';
   if (REASONS.some((reason) => reason === inside)) return inside;
-  return /permission|ACL/i.test(message) ? 'NOPERM' : first;
+  // Of the user's permissions each version speaks in words of its own.
+  return /permission|ACL|can't (run|access)/.test(message) ? 'NOPERM' : first;
 }
 
 /** Whether an error says for certain that a script has written nothing. */
 export function isNothingWritten(error: unknown): boolean {
-  if (error instanceof AwayError) return true;
+  if (error instanceof AwayError || error instanceof UnfitError) return true;
   return error instanceof RefusedError && REASONS.some((reason) => reason === error.reason);
 }
 

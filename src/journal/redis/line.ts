@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT_MS = 2000;
 /** So many commands wait for their answer on a connection. Beyond that it is as if there were none. */
 const MAX_COMMANDS = 10_000;
 
-/** Opens a connection that does not open itself again when it ends. */
+/** Opens a connection that does not open itself again when it ends. @throws {RefusedError} its user is not let in. */
 export async function openClient(options: ClientOptions) {
   const { host, port, socketPath, isTls, username, password, database } = options;
   const common = { connectTimeout: CONNECT_TIMEOUT_MS, reconnectStrategy: false } as const;
@@ -47,7 +47,7 @@ export async function openClient(options: ClientOptions) {
     return client;
   } catch (error) {
     if (client.isOpen) client.destroy();
-    throw error;
+    throw error instanceof ErrorReply ? new RefusedError(error.message) : error;
   } finally {
     clearTimeout(slow);
   }
@@ -57,6 +57,7 @@ export async function openClient(options: ClientOptions) {
 export const ANSWER_TIMEOUT_MS = 2500;
 
 const LOOK_MS = 250;
+const RETIRE_LOOK_MS = 20;
 
 export class Line {
   readonly #client: Client;
@@ -108,6 +109,16 @@ export class Line {
       if (!(error instanceof RefusedError) || error.reason !== 'NOSCRIPT') throw error;
       return await this.send(['EVAL', script.text, ...rest], timeoutMs);
     }
+  }
+
+  /** Closes it when what was sent has been answered, but soon. */
+  retire(): void {
+    const latest = performance.now() + LOOK_MS;
+    const closing = setInterval(() => {
+      if (this.#pending.size > 0 && performance.now() < latest) return;
+      clearInterval(closing);
+      this.close();
+    }, RETIRE_LOOK_MS).unref();
   }
 
   close(): void {

@@ -23,25 +23,29 @@ import {
   type Update,
 } from '../journal.js';
 import { admitsAll, later } from '../select.js';
-import { ALLOWED, parseAddress, redact } from './address.js';
+import { ALLOWED, parseAddress } from './address.js';
 import { Appender } from './appender.js';
 import { Connection } from './connection.js';
 import { confirm, type Durability, durabilityNotice } from './durability.js';
 import { FORMAT } from './entry.js';
-import { isNothingWritten, RefusedError, reasonText, unavailable } from './failures.js';
+import { isNothingWritten, RefusedError, reasonText, UnfitError, unavailable } from './failures.js';
 import { keysOf, MAX_KEY_BYTES } from './keys.js';
 import type { Reply } from './line.js';
 import { Reads } from './reads.js';
 import { scriptLimits } from './retention-limits.js';
 import { SCRIPTS } from './scripts.js';
-import { type Session, UnfitError } from './session.js';
+import type { Session } from './session.js';
 import { Tail } from './tail.js';
+import { redact } from './url.js';
 
-export interface RedisJournalOptions extends Retention, Partial<Durability> {
+export interface RedisJournalOptions extends Retention {
   /** Where Redis is; see {@link parseAddress}. */
   readonly url: string;
   /** All keys begin with this, in braces: journals with different ones know nothing of each other. */
   readonly prefix?: string | undefined;
+  /** What an acknowledgement promises; see {@link Durability}. Default: `disk`, and no replicas. */
+  readonly sync?: Durability['sync'] | undefined;
+  readonly replicas?: number | undefined;
   /** Is told what an operator should know: that Redis is away or back, that updates are lost, what is promised. */
   readonly onNotice?: ((message: string) => void) | undefined;
   /** How long Redis is waited for at the start. Default: 15,000. */
@@ -74,7 +78,8 @@ export async function openRedisJournal(options: RedisJournalOptions): Promise<Jo
     );
   }
   const journal = new RedisJournal({ ...options, prefix }, (prepare, onNotice) => {
-    return new Connection({ address, prepare, onNotice });
+    const name = `The journal ${prefix} at ${address.name}`;
+    return new Connection({ address, name, prepare, onNotice });
   });
   try {
     await journal.open(openTimeoutMs);
@@ -140,7 +145,10 @@ class RedisJournal implements Journal {
       now: options.now,
       seen: () => this.#newestSeen(),
       renew: (session, reason) => {
-        if (reason instanceof RefusedError && reason.isOfConnection) {
+        if (
+          reason instanceof UnfitError ||
+          (reason instanceof RefusedError && reason.isOfConnection)
+        ) {
           connection.renew(session, reason);
         }
       },
@@ -254,7 +262,7 @@ class RedisJournal implements Journal {
     if (isLost !== 1) return;
     const through = String(last);
     this.#seen = through;
-    this.#notify(lossNotice(seen, String(before)));
+    this.#notify(lossNotice(this.#options.prefix, seen, String(before)));
     this.#tail.lost(through);
   }
 
@@ -293,13 +301,13 @@ class RedisJournal implements Journal {
   }
 }
 
-function lossNotice(seen: Position, before: Position): string {
+function lossNotice(prefix: string, seen: Position, before: Position): string {
   const missing = parsePosition(seen)[1] - parsePosition(before)[1];
   const what =
     comparePositions(before, BEGINNING) === 0
       ? 'is empty'
       : `goes no further than ${before}: its newest updates are gone, some ${missing} of them`;
-  return `The journal in Redis has lost updates that were acknowledged: this node has seen ${seen}, and it ${what}. It goes on after that, and clients are told of a gap.`;
+  return `The journal ${prefix} in Redis has lost updates that were acknowledged: this node has seen ${seen}, and it ${what}. It goes on after that, and clients are told of a gap.`;
 }
 
 /** Whether a text can be a key. */

@@ -1,7 +1,7 @@
 /** A node's connections to one server, which begin and end together. */
 
 import type { Address } from './address.js';
-import { RefusedError } from './failures.js';
+import { RefusedError, UnfitError } from './failures.js';
 import { Line, openClient, type Reply } from './line.js';
 import { SCRIPTS } from './scripts.js';
 
@@ -17,9 +17,6 @@ export interface ServerInfo {
   /** What it does when its memory is full, if that is bounded. */
   readonly eviction: string | undefined;
 }
-
-/** What no retry mends. */
-export class UnfitError extends Error {}
 
 const OLDEST_VERSION = [6, 2] as const;
 
@@ -67,6 +64,11 @@ export class Session {
 
   close(): void {
     for (const line of [this.write, this.read, this.tail]) line.close();
+  }
+
+  /** Closes each connection when what was sent over it has been answered, or soon. */
+  retire(): void {
+    for (const line of [this.write, this.read, this.tail]) line.retire();
   }
 }
 
