@@ -169,10 +169,16 @@ export class Hub {
   async locate(lastEventID: string, selection: Selection): Promise<Start> {
     if (lastEventID === 'earliest') return { after: undefined, lastEventID };
     // Several publishers may have used an id. It is one that this client has asked for, if there is such.
-    const asked = await this.#journal.locate(lastEventID, (entry) => selection.admits(entry));
-    const location = asked.found
-      ? asked
-      : await this.#journal.locate(lastEventID, (entry) => selection.maySee(entry));
+    let isSeen = false;
+    const asked = await this.#journal.locate(lastEventID, (entry) => {
+      if (selection.admits(entry)) return true;
+      isSeen ||= selection.maySee(entry);
+      return false;
+    });
+    const location =
+      asked.found || !isSeen
+        ? asked
+        : await this.#journal.locate(lastEventID, (entry) => selection.maySee(entry));
     if (location.found) return { after: location.position, lastEventID };
     const gap = { lastEventID, reason: location.reason };
     return { after: undefined, gap, lastEventID: 'earliest' };

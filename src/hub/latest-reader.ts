@@ -1,8 +1,9 @@
 import { comparePositions, type Entry, type Position, positionAfter } from '../journal/journal.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
+import { Admission } from '../topics/admission.js';
 import type { Selection } from '../topics/selection.js';
 import type { Turn } from './catch-ups.js';
-import { NOTHING, oldestHeld, type Sources, type Step } from './reader.js';
+import { admits, NOTHING, oldestHeld, type Sources, type Step } from './reader.js';
 import type { Cursor, Window, WindowEntry } from './window.js';
 
 /** How many topics a client that wants the latest of each may have looked up in the journal. */
@@ -45,6 +46,7 @@ export class LatestReader {
   readonly #sources: Sources;
   readonly #window: Window;
   readonly #selection: Selection;
+  readonly #admission: Admission;
   readonly #head: Cursor;
   /** Before the oldest update that the journal held at the start: the window may have older ones. */
   #oldest: Cursor;
@@ -61,6 +63,7 @@ export class LatestReader {
     this.#sources = sources;
     this.#window = sources.window;
     this.#selection = selection;
+    this.#admission = new Admission(selection);
     this.#head = sources.window.head;
     this.#oldest = sources.window.start;
   }
@@ -89,7 +92,7 @@ export class LatestReader {
   }
 
   async #readWindow(cursor: Cursor, turn: Turn): Promise<Step> {
-    const { entries, through } = this.#window.next(cursor.ordinal, this.#selection, turn);
+    const { entries, through } = this.#window.next(cursor.ordinal, this.#admission, turn);
     this.#cursor = this.#upToHead(through);
     const latest: WindowEntry[] = [];
     for (const entry of entries) if (await this.#isLatest(entry, turn)) latest.push(entry);
@@ -138,7 +141,8 @@ export class LatestReader {
     for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; lookedAt += 1) {
       const entry = this.#window.newestPrivate(topic, after, through);
       if (entry === undefined) return undefined;
-      if (this.#selection.maySee(entry)) return entry.cursor.ordinal;
+      // Its topic is asked for.
+      if (await admits(this.#admission, entry, turn)) return entry.cursor.ordinal;
       through = entry.cursor.ordinal - 1;
       if (turn.isOver) await turn.next();
     }
@@ -237,7 +241,7 @@ export class LatestReader {
       if (turn.isOver) await turn.next();
       if (newest === undefined) continue;
       length += newest.data.length;
-      const entry = this.#selection.admits(newest)
+      const entry = (await admits(this.#admission, newest, turn))
         ? newest
         : await this.#newestBefore(newest, topics[index] as string, turn);
       if (entry) note({ position: entry.position, length: entry.data.length });
@@ -254,7 +258,7 @@ export class LatestReader {
       const [entries = []] = await this.#sources.journal.newest([topic], options);
       for (const entry of entries.toReversed()) {
         if (turn.isOver) await turn.next();
-        if (this.#selection.admits(entry)) return entry;
+        if (await admits(this.#admission, entry, turn)) return entry;
         before = entry.position;
       }
       if (entries.length === 0) return undefined;

@@ -1,7 +1,8 @@
 import { BEGINNING, comparePositions, type Journal, type Position } from '../journal/journal.js';
 import { later } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
-import type { Selection } from '../topics/selection.js';
+import { Admission } from '../topics/admission.js';
+import type { Addressed, Selection } from '../topics/selection.js';
 import type { Turn } from './catch-ups.js';
 import type { EntryFrames } from './entry-frames.js';
 import type { JournalBatch, JournalReads } from './journal-reads.js';
@@ -46,6 +47,7 @@ const MAX_TOPICS_TO_MERGE = 64;
 export class Reader {
   readonly #sources: Sources;
   readonly #selection: Selection;
+  readonly #admission: Admission;
   /** Everything up to here has been read. */
   #at:
     | { readonly in: 'window'; readonly cursor: Cursor }
@@ -64,6 +66,7 @@ export class Reader {
   constructor(sources: Sources, selection: Selection, cursor: Cursor = sources.window.head) {
     this.#sources = sources;
     this.#selection = selection;
+    this.#admission = new Admission(selection);
     this.#at = { in: 'window', cursor };
     this.#oldest = sources.window.start;
   }
@@ -94,7 +97,7 @@ export class Reader {
   }
 
   #readWindow({ ordinal }: Cursor, turn: Turn): Step {
-    const { entries, through } = this.#sources.window.next(ordinal, this.#selection, turn);
+    const { entries, through } = this.#sources.window.next(ordinal, this.#admission, turn);
     this.#at = { in: 'window', cursor: through };
     const last = entries.at(-1);
     if (last === undefined) return NOTHING;
@@ -129,7 +132,8 @@ export class Reader {
     for (const each of batch.entries) {
       if (turn.isOver) await turn.next();
       const { entry } = each;
-      if (!this.#selection.admits(entry)) continue;
+      const isAdmitted = this.#admission.of(entry, turn);
+      if (!(isAdmitted ?? (await admits(this.#admission, entry, turn)))) continue;
       const { frame } = each;
       if (frame === undefined) continue;
       frames.push(frame);
@@ -209,6 +213,19 @@ function upTo(batch: JournalBatch, through: Position): JournalBatch {
     return batch;
   const entries = batch.entries.filter(({ entry }) => !isBefore(through, entry.position));
   return { ...batch, entries, through, isLast: false };
+}
+
+/** Whether an update is for a selection, in as many turns as it takes to find out. */
+export async function admits(
+  admission: Admission,
+  update: Addressed,
+  turn: Turn,
+): Promise<boolean> {
+  for (;;) {
+    const isAdmitted = admission.of(update, turn);
+    if (isAdmitted !== undefined) return isAdmitted;
+    await turn.next();
+  }
 }
 
 /** Before the oldest update that the journal holds. */

@@ -1,7 +1,7 @@
 import { BEGINNING, comparePositions, type Entry, type Position } from '../journal/journal.js';
 import { mergeDistinct } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
-import type { Selection } from '../topics/selection.js';
+import type { Admission } from '../topics/admission.js';
 import type { Turn } from './catch-ups.js';
 
 /** An entry as clients get it: its frame, encoded once for all of them, and what decides who they are. */
@@ -115,17 +115,18 @@ export class Window {
 
   /**
    * The next entries of a selection after an ordinal, at most a chunk of them or what is found in this turn, and how
-   * far they reach: to the head if there are no more. The ordinal is not before the window's start.
+   * far they reach: to the head if there are no more. The ordinal is not before the window's start. An entry of many
+   * topics may take several calls, which reach to the one before it.
    *
    * Entries of known topics are looked up. A template is tried on every entry: on those that a client missed,
    * that is, which as a rule are fewer than the topics there are.
    */
   next(
     after: number,
-    selection: Selection,
+    admission: Admission,
     turn: Pick<Turn, 'isOver'>,
   ): { entries: WindowEntry[]; through: Cursor } {
-    const { topics } = selection;
+    const { topics } = admission.selection;
     const candidates =
       topics === 'all' || topics === undefined
         ? this.#consecutive(after)
@@ -134,7 +135,9 @@ export class Window {
     let bytes = 0;
     for (const ordinal of candidates) {
       const entry = this.#at(ordinal);
-      if (selection.admits(entry)) {
+      const isAdmitted = admission.of(entry, turn);
+      if (isAdmitted === undefined) return { entries, through: this.#cursorBefore(ordinal) };
+      if (isAdmitted) {
         entries.push(entry);
         bytes += entry.frame.length;
       }
@@ -162,6 +165,10 @@ export class Window {
 
   #at(ordinal: number): WindowEntry {
     return this.#entries[this.#first + ordinal - this.#start.ordinal - 1] as WindowEntry;
+  }
+
+  #cursorBefore(ordinal: number): Cursor {
+    return this.entryAt(ordinal - 1)?.cursor ?? this.#start;
   }
 
   *#consecutive(after: number): Generator<number> {
