@@ -1,13 +1,16 @@
+import { Agent, request } from 'node:http';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
+import { readKeys } from '../src/auth/keys.js';
+import { VerifiedTokens } from '../src/auth/verified-tokens.js';
 import { EntryFrames } from '../src/hub/entry-frames.js';
 import { JournalReads } from '../src/hub/journal-reads.js';
 import { Window } from '../src/hub/window.js';
 import { openMemoryJournal } from '../src/journal/memory.js';
 import { select } from '../src/topics/selection.js';
 import { openTestHub, update } from './support/hub.js';
-import { startTestService } from './support/server.js';
+import { JWT_KEY, startTestService } from './support/server.js';
 import { tokenFor } from './support/tokens.js';
 
 setFlagsFromString('--expose-gc');
@@ -68,6 +71,41 @@ describe('what strangers leave behind', () => {
     // Each kept its form: 45 MB.
     await until(() => bytesInUse() - before < 15 * MEGABYTE);
     await service.stop();
+  });
+
+  test('addresses that limits remember do not keep the headers that they came in', async () => {
+    const service = await startTestService({ TRUST_PROXY: 'loopback' });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const junk = 'unknown, '.repeat(1_600);
+    const head = (n: number) =>
+      new Promise((resolve, reject) => {
+        const headers = {
+          'X-Forwarded-For': `${junk}203.100.${100 + (n >> 7)}.${100 + (n & 127)}`,
+        };
+        const asked = request(service.url, { method: 'HEAD', agent, headers });
+        asked.on('error', reject).on('response', (answer) => answer.resume().on('end', resolve));
+        asked.end();
+      });
+    await head(0);
+    const before = bytesInUse();
+    for (let n = 1; n <= 1_000; n++) await head(n);
+    // Each kept its header: 14 MB.
+    await until(() => bytesInUse() - before < 5 * MEGABYTE);
+    agent.destroy();
+    await service.stop();
+  });
+
+  test('tokens that were good do not keep the URLs that they came in', async () => {
+    const verified = new VerifiedTokens(readKeys({ JWT_KEY })?.publisher as never);
+    await verified.verify(await tokenFor({ publish: ['first'] }));
+    const before = bytesInUse();
+    for (let n = 0; n < 500; n++) {
+      const url = 'x'.repeat(15_000) + (await tokenFor({ publish: [`${n}`] }));
+      await verified.verify(url.slice(15_000));
+    }
+    // Each kept its URL: 8 MB.
+    await until(() => bytesInUse() - before < 4 * MEGABYTE);
+    expect((await verified.verify(await tokenFor({ publish: ['0'] }))).publish).toHaveLength(1);
   });
 
   test('what a replay has read is let go of when nobody else has wanted it for a while', async () => {

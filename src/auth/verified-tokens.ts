@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { ownCopy } from '../topics/own-copy.js';
 import { sizeOf } from '../topics/selector.js';
 import { type Grants, verifyToken } from './grants.js';
 import type { TokenKey } from './keys.js';
@@ -37,7 +38,8 @@ export class VerifiedTokens {
     const known = this.#verified.get(token);
     if (known !== undefined && !hasExpired(known)) return known;
     const grants = await verifyToken(token, this.#key);
-    if (!(this.#key.key instanceof RemoteKeys)) this.#verified.set(token, grants);
+    // A token from the query or a cookie would keep all of the URL or header.
+    if (!(this.#key.key instanceof RemoteKeys)) this.#verified.set(ownCopy(token), grants);
     return grants;
   }
 }

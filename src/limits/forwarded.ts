@@ -4,6 +4,7 @@
  * may be anything. So both headers are read from their end, and what stands there means the same whatever
  * precedes it.
  */
+import { ownCopy } from '../topics/own-copy.js';
 import { canonicalAddress } from './addresses.js';
 
 /** An entry that names no address (`unknown`, an obfuscated identifier, garbage) is undefined. */
@@ -60,5 +61,6 @@ function readNode(node: string): string | undefined {
   // The longest: brackets, an IPv6 address that ends in an IPv4 one, and a port.
   if (node.length > 64) return undefined;
   const [, bracketed, dotted] = /^(?:\[([^\]]+)\]|([\d.]+))(?::[\w.-]+)?$/.exec(node) ?? [];
-  return canonicalAddress(bracketed ?? dotted ?? node);
+  // Limits remember it, which must not be at the cost of all that the header has.
+  return canonicalAddress(ownCopy(bracketed ?? dotted ?? node));
 }
