@@ -36,8 +36,12 @@ export class TurnBudget {
   }
 
   get isOver(): boolean {
+    return this.isOverAt(performance.now());
+  }
+
+  /** The same for those who have looked at the clock. */
+  isOverAt(now: number): boolean {
     if (rest.isUnderWay && !this.#isUrgent) return true;
-    const now = performance.now();
     if (!this.#isBegun) {
       this.#isBegun = true;
       this.#end = now + BUDGET_MS;
@@ -118,7 +122,8 @@ export class SharedTime {
     const budget = this.#budget;
     return {
       get isOver() {
-        return performance.now() >= end || budget.isOver;
+        const now = performance.now();
+        return now >= end || budget.isOverAt(now);
       },
       next: async () => {
         await new Promise<void>((resolve) => {

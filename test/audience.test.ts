@@ -240,4 +240,32 @@ describe('Audience', () => {
     expect([...audience]).toEqual([...streams]);
     expect(audience.size).toBe(2);
   });
+
+  test('large frames are written to a few members in a turn, and then others have turns', async () => {
+    const audience = new Audience();
+    const small = reader();
+    const other = new Audience().add(small.stream);
+    let written = 0;
+    for (let n = 0; n < 60; n += 1) {
+      const stream = new EventStream();
+      jest.spyOn(stream, 'sendBytes').mockImplementation(() => {
+        const end = performance.now() + 1; // As a write of a megabyte takes.
+        while (performance.now() < end);
+        written += 1;
+        return true;
+      });
+      audience.add(stream);
+    }
+    audience.sendBytes(Buffer.alloc(1_000_000));
+    other.send({ data: 'small' });
+    let turns = 0;
+    while (written < 60) {
+      const before = written;
+      await nextTurn();
+      turns += 1;
+      expect(written - before).toBeLessThan(12);
+      if (turns === 2) expect(small.text()).toBe('data: small\n\n');
+    }
+    expect(turns).toBeGreaterThan(40);
+  });
 });

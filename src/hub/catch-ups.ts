@@ -53,7 +53,8 @@ export class CatchUps {
     const budget = this.#budget;
     return {
       get isOver() {
-        return !stream.writable || performance.now() >= end || budget.isOver;
+        const now = performance.now();
+        return !stream.writable || now >= end || budget.isOverAt(now);
       },
       next: async () => {
         if (!stream.writable) throw new ClientGone();

@@ -24,13 +24,14 @@ export interface AudienceOptions {
 interface Flush {
   readonly frames: readonly Buffer[];
   readonly chunks: readonly Chunk[];
+  readonly membersPerLook: number;
   /** Members that joined after the first of the frames was sent, and how many of them are not for them. */
   readonly joined: Map<EventStream, number>;
   /** The members that are still to be written to. */
   readonly members: Iterator<EventStream>;
 }
 
-/** How many members are written to between two looks at the clock. */
+/** How many members are written to between two looks at the clock; one, where each is written more than a chunk. */
 const MEMBERS_PER_LOOK = 16;
 
 /**
@@ -145,13 +146,13 @@ export class Audience {
 
   #flush(deadline: number): boolean {
     const flush = this.#flushing ?? this.#begin();
-    let untilLook = MEMBERS_PER_LOOK;
+    let untilLook = flush.membersPerLook;
     for (let next = flush.members.next(); !next.done; next = flush.members.next()) {
       this.#write(flush, next.value);
       untilLook -= 1;
       if (untilLook > 0) continue;
       if (performance.now() >= deadline) return false;
-      untilLook = MEMBERS_PER_LOOK;
+      untilLook = flush.membersPerLook;
     }
     this.#flushing = undefined;
     // Their owner may do anything to the audience, so it is told when everybody else has been served.
@@ -166,11 +167,12 @@ export class Audience {
   #begin(): Flush {
     const frames = this.#pending;
     const joined = this.#joined;
+    const membersPerLook = this.#pendingBytes > CHUNK_BYTES ? 1 : MEMBERS_PER_LOOK;
     this.#pending = [];
     this.#pendingBytes = 0;
     this.#joined = new Map();
     const members = this.#members.values();
-    this.#flushing = { frames, joined, members, chunks: inChunks(frames) };
+    this.#flushing = { frames, joined, members, membersPerLook, chunks: inChunks(frames) };
     return this.#flushing;
   }
 

@@ -15,9 +15,13 @@ export interface Flushable {
  */
 const SLICE_MS = 5;
 
+/** After a slice of large writes so many turns are without them: what others wait for often takes several turns. */
+const LIGHT_TURNS = 7;
+
 let small: Flushable[] = [];
 let large: Flushable[] = [];
 let waiting: Flushable[] = [];
+let lightTurns = 0;
 let isScheduled = false;
 
 /**
@@ -45,7 +49,11 @@ function flushWaiting(): void {
   for (const flushable of waiting) (flushable.isLarge ? large : small).push(flushable);
   waiting = [];
   small = flushSome(small);
-  large = flushSome(large);
+  if (lightTurns > 0) lightTurns -= 1;
+  else {
+    large = flushSome(large);
+    if (large.length > 0) lightTurns = LIGHT_TURNS;
+  }
   if (small.length > 0 || large.length > 0) schedule();
 }
 
