@@ -20,7 +20,7 @@ VOLUME /app/data
 USER node
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s \
   CMD ["node", "dist/healthcheck.js"]
 # Node itself is PID 1: it handles SIGTERM and SIGINT, and starts no children to reap.
 CMD ["node", "dist/main.js"]

@@ -116,6 +116,7 @@ async function serve(
       origins: config.CORS_ORIGINS,
     }),
     presence,
+    ping: () => journal.ping(),
     limits,
     log: summedLog,
   });

@@ -186,6 +186,10 @@ describe('deploy/nginx.conf', () => {
     await expect(connect(`${nginx.url}/hub?topic=news`)).rejects.toThrow(
       /socket hang up|ECONNRESET/,
     );
+    const session = connectHttp2(nginx.secureUrl, { ca: nginx.certificate });
+    const stream = session.request({ ':path': '/hub?topic=news', accept: 'text/event-stream' });
+    await expect(once(stream, 'response')).rejects.toThrow(/^Stream closed with error code/);
+    session.destroy();
   });
 
   test('tells the nodes who asks, and believes no address that a client made up', async () => {
@@ -202,6 +206,13 @@ describe('deploy/nginx.conf', () => {
     await fetch(`${nginx.url}/hub?topic=secret-topic&authorization=secret-token`);
     expect(nginx.accessLog()).toMatch(/"GET \/hub" 401 /);
     expect(nginx.accessLog()).not.toContain('secret');
+  });
+
+  test('keeps the reason for which nothing can be published from strangers', async () => {
+    const node = await start();
+    nginx = await startNginx([portOf(node)]);
+    expect((await fetch(`${node.url}/health`)).status).toBe(200);
+    expect((await fetch(`${nginx.url}/health`)).status).toBe(404);
   });
 
   test('sends browsers from http to https', async () => {

@@ -20,6 +20,7 @@ import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import { admitReader, MAX_CHAT_BODY_BYTES, postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
+import { health } from './health.js';
 import {
   type ClientState,
   identifyClient,
@@ -42,6 +43,8 @@ export interface AppParts {
   readonly authorizer: Authorizer;
   /** Where active subscriptions are told; none if nobody is to know. */
   readonly presence: Presence | undefined;
+  /** Resolves if updates can be published; rejects with the reason if they cannot. */
+  readonly ping: () => Promise<void>;
   readonly limits: Limits;
   /** What clients can cause again and again. */
   readonly log: SummedLog;
@@ -66,6 +69,7 @@ export function createApp(config: Config, parts: AppParts): Koa {
     router.post('/message', limitChat(limits), readBody, postMessage(chat));
   }
 
+  router.get('/health', health(parts.ping));
   router.get(['/', '/assets/:file'], discovery(), pageSecurity(), page(config.FEEDS));
 
   const app = new Koa();
