@@ -4,17 +4,19 @@
  *
  * The honest and the hostile clients are a process each. Time is taken by the honest one, which publishes and
  * receives; the hostile one has a lower priority, so that it is the service that is measured.
+ *
+ * With `--cluster` there are several nodes over a Redis instead, and what fails takes the place of attacks.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { describeMachine, openFilesLimit } from '../bench/machine.js';
+import { listFailures, showFailures, soakNodes } from './cluster/command.js';
 import { attacks } from './hostile/attacks/index.js';
 import { planOf } from './hostile/plan.js';
 import { killAll, phases, runPhase } from './phase.js';
+import { conclude, directoryOfResults, summarizeHonest } from './report.js';
+import { numberFrom, UsageError } from './usage.js';
 import { verdictOn } from './verdict.js';
-
-class UsageError extends Error {}
 
 const HELP = `npm run soak -- [options]
 
@@ -32,6 +34,14 @@ const HELP = `npm run soak -- [options]
   --snapshots        also writes what is on the service's heap before and after the attacks
   --list             the attacks there are
   --plan             which attacks a seed makes
+
+npm run soak -- --cluster [options]
+
+  --minutes, --seed, --output, --list, --plan as above
+  --failure NAME     only this one; may be given more than once
+  --nodes N          how many nodes: 3
+  --crowd N          how many subscribers come and go: 300
+  --persistence WHAT what Redis has on its disk: always, everysec or none. Only with the first nothing may be lost
 `;
 
 const { values: options } = parseArgs({
@@ -50,6 +60,11 @@ const { values: options } = parseArgs({
     snapshots: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     plan: { type: 'boolean', default: false },
+    cluster: { type: 'boolean', default: false },
+    failure: { type: 'string', multiple: true },
+    nodes: { type: 'string', default: '3' },
+    crowd: { type: 'string', default: '300' },
+    persistence: { type: 'string', default: 'always' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -66,16 +81,16 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => p
 
 try {
   if (options.help) console.log(HELP);
-  else if (options.list) console.log(Object.keys(attacks).sort().join('\n'));
-  else if (options.plan) showPlan();
-  else process.exitCode = (await soak()) ? 0 : 1;
+  else if (options.list) console.log(options.cluster ? listFailures() : listAttacks());
+  else if (options.plan) options.cluster ? showFailures(options) : showPlan();
+  else process.exitCode = (await run()) ? 0 : 1;
 } catch (error) {
   console.error(error instanceof UsageError ? `${error.message}\n\n${HELP}` : error);
   process.exitCode = 1;
 }
 
 /** Returns whether everything was as it must be. */
-async function soak() {
+function run() {
   if (!existsSync(new URL('../dist/main.js', import.meta.url))) {
     throw new UsageError('There is no dist/main.js: run it as npm run soak, which builds it.');
   }
@@ -84,16 +99,20 @@ async function soak() {
       `This run needs ${MIN_OPEN_FILES} open files in one process, and ${openFilesLimit()} are allowed: ulimit -n ${MIN_OPEN_FILES}.`,
     );
   }
+  return options.cluster ? soakNodes(options) : soak();
+}
+
+async function soak() {
   const limits = {
-    maxP99: numberOf('max-p99'),
-    maxLogLines: numberOf('max-log-lines'),
+    maxP99: numberFrom(options, 'max-p99'),
+    maxLogLines: numberFrom(options, 'max-log-lines'),
   };
   const names = chosenAttacks();
   const chosenPhases = options.phase === undefined ? Object.keys(phases) : [options.phase];
   if (!chosenPhases.every((name) => name in phases)) {
     throw new UsageError(`There is no phase ${options.phase}.`);
   }
-  const forMs = (numberOf('minutes') * 60_000) / chosenPhases.length;
+  const forMs = (numberFrom(options, 'minutes') * 60_000) / chosenPhases.length;
   const report = {
     date: new Date().toISOString(),
     seed: options.seed,
@@ -109,11 +128,11 @@ async function soak() {
     const result = await runPhase(name, {
       seed: options.seed,
       names,
-      lanes: numberOf('lanes'),
+      lanes: numberFrom(options, 'lanes'),
       forMs,
       warmUpMs: Math.min(WARM_UP_MS, forMs),
-      fill: numberOf('fill'),
-      maxUpdates: Math.max(1, numberOf('fill')),
+      fill: numberFrom(options, 'fill'),
+      maxUpdates: Math.max(1, numberFrom(options, 'fill')),
       journal: options.journal,
       snapshot: (service, when) => options.snapshots && snapshot(service, name, when),
       onStart: (pid) => console.log(`phase ${name}: the service is process ${pid}`),
@@ -125,15 +144,7 @@ async function soak() {
     report.failures.push(...result.failures.map((failure) => `${name}: ${failure}`));
   }
 
-  const file = write(report);
-  console.log(`The report is in ${file}`);
-  if (report.failures.length === 0) {
-    console.log('Everything was as it must be.');
-    return true;
-  }
-  console.log(`What failed, with seed ${options.seed}:`);
-  for (const failure of report.failures) console.log(`- ${failure}`);
-  return false;
+  return conclude(report, options);
 }
 
 function chosenAttacks() {
@@ -145,9 +156,13 @@ function chosenAttacks() {
   return names;
 }
 
+function listAttacks() {
+  return Object.keys(attacks).sort().join('\n');
+}
+
 function showPlan() {
   const names = chosenAttacks();
-  for (let lane = 0; lane < Math.min(numberOf('lanes'), names.length); lane++) {
+  for (let lane = 0; lane < Math.min(numberFrom(options, 'lanes'), names.length); lane++) {
     const plan = planOf({ seed: options.seed, lane, names });
     for (let count = 0; count < PLANNED; count++) {
       const { name, forMs } = plan.next().value;
@@ -180,23 +195,7 @@ function onProgress({ at, attacks, latency, probes, acknowledged, ...window }, f
 function summarize({ phase, honest, before, after, log, hostile }) {
   const megabytes = (bytes) => `${Math.round(bytes / 2 ** 20)} MB`;
   console.log(`phase ${phase}:`);
-  if (honest !== undefined) {
-    const { latency, probes, acknowledged, counts } = honest;
-    for (const [what, { count, p50, p99, max }] of Object.entries({
-      'publish to receive': latency,
-      'HEAD /': probes,
-      'publish to answer': acknowledged,
-    })) {
-      console.log(
-        `  ${what}: ${count} times, p50 ${p50.toFixed(1)}, p99 ${p99.toFixed(1)}, at most ${max.toFixed(0)} ms`,
-      );
-    }
-    console.log(
-      `  honest clients: ${Object.entries(counts)
-        .map(([what, count]) => `${what} ${count}`)
-        .join(', ')}`,
-    );
-  }
+  if (honest !== undefined) summarizeHonest(honest);
   if (before !== undefined && after !== undefined) {
     for (const [what, name] of [
       ['heap', 'heapUsed'],
@@ -227,22 +226,4 @@ function summarize({ phase, honest, before, after, log, hostile }) {
 function snapshot(service, phase, when) {
   const file = `${directoryOfResults()}${options.seed}-${phase}-${when}.heapsnapshot`;
   return service.snapshot(file);
-}
-
-function write(report) {
-  const file = options.output ?? `${directoryOfResults()}${options.seed}.json`;
-  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
-  return file;
-}
-
-function directoryOfResults() {
-  const directory = fileURLToPath(new URL('results/', import.meta.url));
-  mkdirSync(directory, { recursive: true });
-  return directory;
-}
-
-function numberOf(name) {
-  const number = Number(options[name]);
-  if (!Number.isFinite(number) || number < 0) throw new UsageError(`--${name} is a number from 0.`);
-  return number;
 }

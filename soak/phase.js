@@ -4,12 +4,10 @@
  * What the service occupies is compared at two moments at which the same honest clients are there: before the
  * attacks and after them.
  */
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { Questions } from './questions.js';
+import { killClients, startClients } from './clients.js';
 import { startService } from './service.js';
 import { token } from './tokens.js';
 import { leftOver } from './verdict.js';
@@ -33,11 +31,12 @@ export const phases = {
   },
 };
 
-const children = new Set();
+const services = new Set();
 
 /** Ends every process of a phase, without waiting: for when this process ends. */
 export function killAll() {
-  for (const child of children) child.kill('SIGKILL');
+  killClients();
+  for (const service of services) service.kill();
 }
 
 /**
@@ -62,7 +61,7 @@ export async function runPhase(name, options) {
       journal,
       settings: { JOURNAL_MAX_UPDATES: String(options.maxUpdates), ...settings },
     });
-    children.add(service);
+    services.add(service);
     options.onStart(service.pid);
     await fillJournal(service.port, fill);
     honest = startClients('honest/main.js');
@@ -138,7 +137,7 @@ export async function runPhase(name, options) {
     if (service !== undefined) {
       result.exit = service.exit;
       await service.stop();
-      children.delete(service);
+      services.delete(service);
       const { lines, lineCount, unhandled } = service;
       result.log = { lines, lineCount, unhandled };
     }
@@ -181,17 +180,6 @@ function untilEnded(service, work) {
     throw new Error('the service has ended');
   });
   return Promise.race([work, ended]);
-}
-
-function startClients(file, onTold) {
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), { stdio: 'inherit' });
-  children.add(child);
-  child.once('exit', () => children.delete(child));
-  const questions = new Questions(child, onTold);
-  return {
-    ask: (...question) => questions.ask(...question),
-    kill: () => child.kill('SIGKILL'),
-  };
 }
 
 /**

@@ -29,6 +29,8 @@ export class Ledger {
   latency = new Samples();
   /** Published to answered. */
   acknowledged = new Samples();
+  /** Each request of a publisher to its answer, whatever that was. */
+  answered = new Samples();
   counts = {
     published: 0,
     acknowledged: 0,
@@ -37,6 +39,7 @@ export class Ledger {
     retried: 0,
     cut: 0,
     refused: 0,
+    unanswered: 0,
     gaps: 0,
     told: 0,
     repeated: 0,
@@ -63,6 +66,7 @@ export class Ledger {
       sentAt: undefined,
       isAcknowledged: false,
       place: undefined,
+      id: undefined,
     };
     this.#records.set(record.number, record);
     return record;
@@ -95,6 +99,15 @@ export class Ledger {
     return account;
   }
 
+  /** A publisher was answered that these are published, under these ids. */
+  acknowledge(records, ids) {
+    this.counts.acknowledged += records.length;
+    records.forEach((record, index) => {
+      record.isAcknowledged = true;
+      this.#identify(record, ids[index], 'its publisher');
+    });
+  }
+
   /** A subscriber has received an update, as the next of its own. */
   enter(account, record, id) {
     this.counts.received += 1;
@@ -104,6 +117,7 @@ export class Ledger {
         : 'an update that was not asked for';
       this.fail(kind, `${account.name} got ${id} on ${record.topics}`);
     }
+    this.#identify(record, id, account.name);
     if (!account.isReference) {
       account.received.push(record);
     } else if (record.place !== undefined) {
@@ -149,6 +163,27 @@ export class Ledger {
     this.#prune();
   }
 
+  /**
+   * Compares what a node has in its journal with the order.
+   *
+   * @param updates a record and the id that it has there, of each update, in the journal's order.
+   */
+  compare(name, updates) {
+    for (const { record, id } of updates) this.#identify(record, id, name);
+    const records = updates.map(({ record }) => record);
+    // The first ones may be older than the reference, or cut off from the order; the oldest of it may be trimmed.
+    const first = records.findIndex(({ place }) => place !== undefined);
+    const held = first === -1 ? [] : records.slice(first).slice(-this.#order.length);
+    const expected = this.#order.slice(-held.length);
+    const wrong = expected.findIndex((record, index) => record !== held[index]);
+    if (wrong !== -1 || held.length === 0) {
+      this.fail(
+        'the journal is not what was told',
+        `${name} has update ${held[wrong]?.number}, not ${expected[wrong]?.number}, as number ${wrong + 1} of ${held.length}`,
+      );
+    }
+  }
+
   /** Whether everybody has everything that was acknowledged. */
   isSettled() {
     this.check();
@@ -185,6 +220,12 @@ export class Ledger {
 
   get #end() {
     return this.#offset + this.#order.length;
+  }
+
+  /** An update has the same id for everybody: publishers, subscribers, and each node. */
+  #identify(record, id, who) {
+    record.id ??= id;
+    if (record.id !== id) this.fail('another id', `${who} was told ${id}, not ${record.id}`);
   }
 
   /** Between what an account had and a place there must be nothing that it should have had. */

@@ -7,15 +7,18 @@ import { answerQuestions } from '../questions.js';
 import { Random } from '../random.js';
 import { Ledger } from './ledger.js';
 import { Publisher } from './publisher.js';
+import { readJournal } from './replay.js';
 import { Samples } from './samples.js';
 import { Subscriber } from './subscriber.js';
-import { publishers, subscribers } from './world.js';
+import { crowdOf, publishers, subscribers } from './world.js';
 
 const PROBE_EVERY_MS = 250;
 const PROBE_TIMEOUT_MS = 10_000;
 const CHECK_EVERY_MS = 1_000;
 /** What is asked for takes at most so long. */
 const SETTLE_MS = 30_000;
+/** An open stream that is silent for so long has no heartbeats any more. */
+const MAX_SILENCE_MS = 15_000;
 /** What is queued for slow readers when publishing stops may take longer, as long as they get more of it. */
 const MAX_SETTLE_MS = 300_000;
 
@@ -25,9 +28,15 @@ const delay = monitorEventLoopDelay({ resolution: 10 });
 delay.enable();
 let writers = [];
 let readers = [];
+let hasOutages = false;
 
 answerQuestions({
-  start({ port, seed, proxied }) {
+  /**
+   * @param crowd how many subscribers there are beside those of the world.
+   * @param outages whether a 503 may have other reasons than a limit.
+   */
+  start({ port, seed, proxied, crowd = 0, outages = false }) {
+    hasOutages = outages;
     const parts = (kind, index) => ({
       port,
       ledger,
@@ -36,10 +45,11 @@ answerQuestions({
       headers: proxied ? { 'X-Forwarded-For': `198.51.100.${index + 1}` } : {},
       onProblem,
     });
-    readers = subscribers.map((kind, index) => new Subscriber(parts(kind, index)));
-    writers = publishers.map((kind, index) => new Publisher(parts(kind, 100 + index)));
+    const kinds = [...subscribers, ...crowdOf(crowd, new Random(`${seed} crowd`))];
+    readers = kinds.map((kind, index) => new Subscriber(parts(kind, index)));
+    writers = publishers.map((kind, index) => new Publisher(parts(kind, kinds.length + index)));
     for (const client of [...readers, ...writers]) client.start();
-    setInterval(() => ledger.check(), CHECK_EVERY_MS);
+    setInterval(check, CHECK_EVERY_MS);
     setInterval(
       () => probe(port, proxied ? { 'X-Forwarded-For': '198.51.100.254' } : {}),
       PROBE_EVERY_MS,
@@ -75,8 +85,12 @@ answerQuestions({
     };
   },
 
-  /** Publishes no more, waits for what is on its way, and tells how it was in all. */
-  async finish() {
+  /**
+   * Publishes no more, waits for what is on its way, and tells how it was in all.
+   *
+   * @param nodes their ports: what each has in its journal is compared with what was received.
+   */
+  async finish({ nodes = [] } = {}) {
     for (const writer of writers) writer.stop();
     for (const reader of readers) {
       reader.stay(true);
@@ -85,10 +99,14 @@ answerQuestions({
     await until(() => writers.every(({ unanswered }) => unanswered === 0), SETTLE_MS);
     await settle();
     ledger.close();
+    for (const port of nodes) {
+      ledger.compare(`the node at port ${port}`, await readJournal(port, ledger));
+    }
     for (const client of [...readers, ...writers]) client.close();
     return {
       latency: ledger.latency.all(),
       acknowledged: ledger.acknowledged.all(),
+      answered: ledger.answered.all(),
       probes: probes.all(),
       counts: ledger.counts,
       failures: Object.fromEntries(ledger.failures),
@@ -98,8 +116,17 @@ answerQuestions({
 
 /** A 429 or a 503 for an honest client: it comes back. That it was told how is what is looked at. */
 function onProblem(who, answer) {
-  const objection = objectionTo(answer);
+  const objection = objectionTo(answer, { namesLimit: !hasOutages });
   if (objection !== undefined) ledger.fail('a 5xx that is not allowed', `${who}: ${objection}`);
+}
+
+function check() {
+  ledger.check();
+  for (const { isOpen, readAt, name } of readers) {
+    if (isOpen && performance.now() - readAt > MAX_SILENCE_MS + CHECK_EVERY_MS) {
+      ledger.fail('a stream without heartbeats', name);
+    }
+  }
 }
 
 /** `HEAD /` on a connection of its own, as a health check does it. */

@@ -80,11 +80,15 @@ export class Publisher {
       record.sentAt = begun;
     }
     while (!this.#stopped) {
+      const sentAt = performance.now();
       const answer = await this.#send(body, key);
+      if (answer.status !== undefined) ledger.answered.record(performance.now() - sentAt);
       if (answer.status === 200) {
         ledger.acknowledged.record(performance.now() - records[0].sentAt);
-        ledger.counts.acknowledged += records.length;
-        for (const record of records) record.isAcknowledged = true;
+        ledger.acknowledge(
+          records,
+          kind.format === 'ndjson' ? JSON.parse(answer.text) : [answer.text],
+        );
         return;
       }
       ledger.counts.retried += 1;
@@ -165,7 +169,10 @@ export class Publisher {
           );
         },
       );
-      sent.setTimeout(TIMEOUT_MS, () => sent.destroy());
+      sent.setTimeout(TIMEOUT_MS, () => {
+        ledger.counts.unanswered += 1;
+        sent.destroy();
+      });
       sent.on('error', () => resolve({})).on('close', () => resolve({}));
       sent.end(text);
     });

@@ -12,6 +12,8 @@ const MAX_HISTORY = 10_000;
 export class Subscriber {
   /** Whether it has an open stream. */
   isOpen = false;
+  /** When it has last read something of it, heartbeats too. */
+  readAt = 0;
   /** How many updates it has been sent, strangers' among them. */
   updates = 0;
   #parts;
@@ -34,7 +36,7 @@ export class Subscriber {
   #drop;
   #wake = () => undefined;
 
-  /** @param parts what all subscribers share: port, address headers, ledger, random; and what it is itself. */
+  /** @param parts what all subscribers share: port, address headers, ledger; its random; and what it is itself. */
   constructor(parts) {
     this.#parts = parts;
     this.#kind = parts.kind;
@@ -43,6 +45,10 @@ export class Subscriber {
     this.#account = parts.ledger.openAccount(name, (record) => wants(parts.kind, record), {
       isReference,
     });
+  }
+
+  get name() {
+    return this.#kind.name;
   }
 
   start() {
@@ -138,9 +144,10 @@ export class Subscriber {
     this.#response = response;
     this.#rest = '';
     this.isOpen = true;
-    this.#account.openedAt ??= performance.now();
+    this.readAt = performance.now();
     if (this.#isAmbiguous(this.#lastEventId)) ledger.allowRepeats(this.#account);
     let isDropped = false;
+    let pause;
     this.#onDrop = () => {
       isDropped = true;
       response.socket?.resetAndDestroy();
@@ -148,10 +155,17 @@ export class Subscriber {
     };
     if (!this.#stays) this.#dropLater();
     response.setEncoding('utf8').on('data', (text) => {
+      this.readAt = performance.now();
       this.#parse(text);
-      if (this.#readEveryMs === undefined) return;
-      response.pause();
-      setTimeout(() => response.resume(), this.#readEveryMs);
+      if (this.#readEveryMs === undefined || pause !== undefined) return;
+      // A proxy cuts what it passes on into many small pieces: those of one turn are read together.
+      pause = setImmediate(() => {
+        response.pause();
+        setTimeout(() => {
+          pause = undefined;
+          response.resume();
+        }, this.#readEveryMs);
+      });
     });
     response.on('error', () => undefined);
     response.on('close', () => {
@@ -218,6 +232,8 @@ export class Subscriber {
       return;
     }
     this.#lastEventId = id;
+    // From here on it has a cursor to come back with, and is owed what follows.
+    this.#account.openedAt ??= performance.now();
     if (data === undefined) return; // The frame that only says where the stream begins.
     this.updates += 1;
     const record = this.#parts.ledger.recordOf(data);

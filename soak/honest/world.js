@@ -3,7 +3,7 @@ import { token } from '../tokens.js';
 
 const ROOMS = 10;
 const ITEMS = 20;
-const BASE = 'https://soak.example';
+export const BASE = 'https://soak.example';
 
 export function topicOf(room, item) {
   return `${BASE}/rooms/${room}/items/${item}`;
@@ -54,6 +54,20 @@ export const subscribers = [
   { name: 'going back', asks: [anyItem], sees: [itemsOf(9)], ...GOES_BACK },
   { name: 'everything, going back', asks: [all], sees: [], ...GOES_BACK },
 ];
+
+/** Many more of those who come and go, each interested in little. */
+export function crowdOf(count, random) {
+  return Array.from({ length: count }, (_, index) => {
+    const [room, other] = [random.int(1, ROOMS), random.int(1, ROOMS)];
+    const interest = random.pick([
+      { asks: [itemsOf(room)], sees: [itemsOf(room)] },
+      { asks: [itemsOf(room)], sees: [itemsOf(other)] },
+      { asks: [exactly(topicOf(room, 1)), exactly(topicOf(other, 2))], sees: [] },
+    ]);
+    const habit = random.pick([STAYS, DROPS, DROPS, LONG_AWAY, GOES_BACK]);
+    return { name: `crowd ${index + 1}`, ...interest, ...habit };
+  });
+}
 
 /** How each publisher writes, and how many requests it sends in a second; NDJSON has five updates in each. */
 export const publishers = [
