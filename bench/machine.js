@@ -43,6 +43,11 @@ export function pinned(command) {
   return cores === undefined ? command : ['taskset', '-c', String(cores.server), ...command];
 }
 
+/** A command that runs on the load generator's core: what a server needs, and is not what is measured. */
+export function beside(command) {
+  return cores === undefined ? command : ['taskset', '-c', String(cores.generator), ...command];
+}
+
 /** How many files a process may have open, and so how many connections. */
 export function openFilesLimit() {
   const [, soft = 'unlimited'] = /^Max open files\s+(\S+)/m.exec(proc('self/limits')) ?? [];

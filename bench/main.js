@@ -21,7 +21,7 @@ class UsageError extends Error {}
 const HELP = `npm run bench -- [options]
 
   --quick           about a minute: one short round of measures 1, 2, 4 and 8 without naive Koa, unless others are named
-  --measures 1,2    only these measures (1 to 8)
+  --measures 1,2    only these measures (1 to 10)
   --peers a,b       only these servers: ${peers.map(({ id }) => id).join(', ')}
   --rounds N        instead of 5
   --output FILE     where the results go, instead of bench/results/results.json
@@ -148,7 +148,7 @@ async function runOnce(measure, { peer, variant }, size) {
   const cpuProfile = options['cpu-prof']
     ? `${resultsDirectory}profiles/${measure.number}-${variant.id}-${peer.id}`
     : undefined;
-  const server = await start(peer, { cpuProfile });
+  const server = await start(peer, { cpuProfile, nodes: variant.nodes });
   let deadline;
   try {
     return await Promise.race([

@@ -4,7 +4,7 @@
  * Every server is a process of its own on one core, started anew for every round. All speak HTTP/1.1 and are
  * published to over HTTP. koa-sse-hub is the built service with its default settings, a token on every publish
  * and the form that other clients of its protocol send; only where it listens, where its journal is
- * and how many may connect are set.
+ * and how many may connect are set. Of a server that keeps its journal in Redis there may be several nodes.
  */
 import { spawn } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
@@ -13,8 +13,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { memoryOf, pinned } from './machine.js';
+import { cpuSecondsOf, memoryOf, pinned } from './machine.js';
 import { isNchanInstalled, prepareNchan } from './servers/nchan.js';
+import { isRedisInstalled, startRedis } from './servers/redis.js';
 
 const results = fileURLToPath(new URL('results/', import.meta.url));
 const jwtKey = randomBytes(32).toString('base64url');
@@ -79,41 +80,32 @@ export const peers = [
     journal: (directory) => `lmdb:${directory}`,
     ...hub,
   },
+  {
+    id: 'hub-redis',
+    label: 'koa-sse-hub, Redis',
+    installed: isRedisInstalled,
+    manyNodes: true,
+    ...hub,
+  },
 ];
 
 const running = new Set();
 
-/** Starts a server and waits until it accepts connections. */
-export async function start(peer, { cpuProfile } = {}) {
+/**
+ * Starts a server and waits until it accepts connections.
+ *
+ * @param options.nodes how many processes of it, where a peer can have many.
+ */
+export async function start(peer, { cpuProfile, nodes = 1 } = {}) {
   const directory = await mkdtemp(join(results, 'server-'));
-  const nchan = peer.id === 'nchan' ? await prepareNchan(directory) : undefined;
-  const [program, ...args] = pinned(nchan?.command ?? nodeCommand(peer, cpuProfile));
-  const child = spawn(program, args, {
-    // A group of its own, so that a server's children end with it.
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      ...process.env,
-      NODE_ENV: 'production',
-      NODE_OPTIONS: '',
-      HOST: '127.0.0.1',
-      PORT: '0',
-      JWT_KEY: jwtKey,
-      // The default is as many as are measured; who measures is connected too.
-      MAX_CONNECTIONS: '12000',
-      JOURNAL: peer.journal?.(join(directory, 'journal')) ?? '',
-    },
-  });
-  const server = new Server(peer, child, directory);
+  const server = new Server(peer, directory);
   running.add(server);
   try {
-    server.port = nchan?.port ?? (await server.printedPort());
-    await server.accepts();
+    await server.start(nodes, cpuProfile);
     return server;
   } catch (error) {
-    const errors = nchan?.errors() ?? '';
     await server.stop();
-    throw new Error(`${peer.label} does not start: ${error.message}\n${server.output}${errors}`);
+    throw new Error(`${peer.label} does not start: ${error.message}\n${server.output}`);
   }
 }
 
@@ -123,21 +115,102 @@ export function killServers() {
 }
 
 class Server {
-  output = '';
-  port = 0;
-  #child;
+  /** Where each node listens; the first is that of a server that is one process. */
+  ports = [];
+  redis;
+  #nodes = [];
   #directory;
-  #exited;
 
-  constructor(peer, child, directory) {
+  constructor(peer, directory) {
     this.peer = peer;
-    this.#child = child;
     this.#directory = directory;
+  }
+
+  async start(count, cpuProfile) {
+    const { peer } = this;
+    const directory = this.#directory;
+    if (peer.manyNodes) this.redis = await startRedis(directory);
+    const nchan = peer.id === 'nchan' ? await prepareNchan(directory) : undefined;
+    const command = pinned(nchan?.command ?? nodeCommand(peer, cpuProfile));
+    const journal = this.redis?.url ?? peer.journal?.(join(directory, 'journal')) ?? '';
+    for (let index = 0; index < count; index++) {
+      const node = new Node(command, journal, nchan?.errors);
+      this.#nodes.push(node);
+      this.ports.push(nchan?.port ?? (await node.printedPort()));
+      await accepts(this.port);
+    }
+  }
+
+  get port() {
+    return this.ports[0];
+  }
+
+  /** The newest that it has printed, for an error message. */
+  get output() {
+    return this.#nodes.map(({ output }) => output).join('\n');
+  }
+
+  /** One of its nodes, to publish and subscribe to. */
+  node(index) {
+    return { peer: this.peer, port: this.ports[index] };
+  }
+
+  /** The processor time of all nodes so far, in seconds. */
+  get cpuSeconds() {
+    return this.#nodes.reduce((sum, { pid }) => sum + cpuSecondsOf(pid), 0);
+  }
+
+  cpuSecondsOfNode(index) {
+    return cpuSecondsOf(this.#nodes[index].pid);
+  }
+
+  get memory() {
+    return this.#nodes.reduce((sum, { pid }) => sum + memoryOf(pid), 0);
+  }
+
+  kill(signal) {
+    for (const node of this.#nodes) node.kill(signal);
+    this.redis?.kill();
+  }
+
+  async stop() {
+    await Promise.all(this.#nodes.map((node) => node.stop()));
+    await this.redis?.stop();
+    running.delete(this);
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+class Node {
+  #printed = '';
+  #child;
+  #exited;
+  #errors;
+
+  /** @param errors gives what it has written into a file of errors. */
+  constructor([program, ...args], journal, errors = () => '') {
+    this.#errors = errors;
+    const child = spawn(program, args, {
+      // A group of its own, so that a server's children end with it.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        NODE_ENV: 'production',
+        NODE_OPTIONS: '',
+        HOST: '127.0.0.1',
+        PORT: '0',
+        JWT_KEY: jwtKey,
+        // The default is as many as are measured; who measures is connected too.
+        MAX_CONNECTIONS: '12000',
+        JOURNAL: journal,
+      },
+    });
+    this.#child = child;
     this.#exited = new Promise((resolve) => child.once('close', resolve).once('error', resolve));
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {
-        // The newest of it, for an error message.
-        this.output = (this.output + text).slice(-4_000);
+        this.#printed = (this.#printed + text).slice(-4_000);
       });
     }
   }
@@ -146,28 +219,20 @@ class Server {
     return this.#child.pid;
   }
 
-  get memory() {
-    return memoryOf(this.pid);
+  get output() {
+    return this.#printed + this.#errors();
   }
 
   printedPort() {
     return new Promise((resolve, reject) => {
       const look = () => {
-        const match = /listens on \D*(?:\d+\.\d+\.\d+\.\d+:)?(\d+)/.exec(this.output);
+        const match = /listens on \D*(?:\d+\.\d+\.\d+\.\d+:)?(\d+)/.exec(this.#printed);
         if (match !== null) resolve(Number(match[1]));
       };
       this.#child.stdout.on('data', look);
       this.#exited.then(() => reject(new Error('it has exited')));
       setTimeout(() => reject(new Error('it does not say where it listens')), 10_000).unref();
     });
-  }
-
-  async accepts() {
-    for (let attempt = 0; attempt < 100; attempt++) {
-      if (await canConnect(this.port)) return;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    throw new Error('it does not accept connections');
   }
 
   kill(signal) {
@@ -184,8 +249,6 @@ class Server {
     const cut = setTimeout(() => this.kill('SIGKILL'), 5_000);
     await this.#exited;
     clearTimeout(cut);
-    running.delete(this);
-    await rm(this.#directory, { recursive: true, force: true });
   }
 }
 
@@ -219,6 +282,14 @@ function signToken(payload, key) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const content = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(payload)}`;
   return `${content}.${createHmac('sha256', key).update(content).digest('base64url')}`;
+}
+
+async function accepts(port) {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    if (await canConnect(port)) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error('it does not accept connections');
 }
 
 function canConnect(port) {

@@ -29,7 +29,7 @@ export function rowsOf(result) {
         const spread = `${format(min * scale)}–${format(max * scale)}`;
         row.push(format(median * scale), spread, ...(isRatio ? [] : [format(ratio)]));
       }
-      row.push(percent(values.serverCpu?.median), generatorPercent(values.generatorCpu?.median));
+      row.push(serverPercent(values), generatorPercent(values.generatorCpu?.median));
       rows.push(row);
     }
   }
@@ -96,6 +96,12 @@ const LIMITED = ' (*)';
 
 /** More than this of a core, used by others, shows in the results. */
 const OTHERS_LIMIT = 0.15;
+
+/** Of the server, and of its Redis, which shares the core of the load generator. */
+function serverPercent({ serverCpu, redisCpu }) {
+  const own = percent(serverCpu?.median);
+  return redisCpu?.median > 0 ? `${own} + ${percent(redisCpu.median)} Redis` : own;
+}
 
 function generatorPercent(share) {
   return share >= GENERATOR_LIMIT ? percent(share) + LIMITED : percent(share);

@@ -72,12 +72,12 @@ export class Publishers {
    * Publishes at a rate, whether or not the answers come: an update is counted from when it was due to be
    * handed over, also if no connection was free. Returns how late this loop itself was at worst, in milliseconds.
    */
-  async publishAtRate(perSecond, durationMs) {
+  async publishAtRate(perSecond, durationMs, topicOf = () => undefined) {
     const free = this.#connections.map((_, publisher) => publisher);
     const queue = [];
     const answers = [];
     const serve = async (publisher, at) => {
-      await this.publish(publisher, { at });
+      await this.publish(publisher, { topic: topicOf(), at });
       const next = queue.shift();
       if (next === undefined) free.push(publisher);
       else await serve(publisher, next);

@@ -6,23 +6,31 @@ import { cpuSecondsOf, cpuSecondsOfCores } from '../machine.js';
 export function startWindow(server) {
   const start = performance.now();
   const own = process.cpuUsage();
-  const its = cpuSecondsOf(server.pid);
+  const its = server.cpuSeconds;
+  const redis = redisSeconds(server);
   const everybodys = cpuSecondsOfCores();
   return function endWindow() {
     const seconds = (performance.now() - start) / 1_000;
     const { user, system } = process.cpuUsage(own);
     const generatorCpu = (user + system) / 1e6 / seconds;
-    const serverCpu = (cpuSecondsOf(server.pid) - its) / seconds;
+    const serverCpu = (server.cpuSeconds - its) / seconds;
+    const redisCpu = (redisSeconds(server) - redis) / seconds;
     const inAll =
       everybodys === undefined ? undefined : (cpuSecondsOfCores() - everybodys) / seconds;
     return {
       seconds,
       generatorCpu,
       serverCpu,
+      /** Of the Redis that it keeps its journal in; 0 if there is none. */
+      redisCpu,
       /** What others have used of the two cores: what is measured beside that is worth little. */
-      othersCpu: inAll === undefined ? 0 : Math.max(0, inAll - generatorCpu - serverCpu),
+      othersCpu: inAll === undefined ? 0 : Math.max(0, inAll - generatorCpu - serverCpu - redisCpu),
     };
   };
+}
+
+function redisSeconds({ redis }) {
+  return redis === undefined ? 0 : cpuSecondsOf(redis.pid);
 }
 
 /** What a server occupies once it has come to rest: garbage of the time before is collected when it idles. */

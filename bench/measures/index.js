@@ -6,6 +6,8 @@ import { topics } from './5-topics.js';
 import { stalled } from './6-stalled.js';
 import { herd } from './7-herd.js';
 import { publishing } from './8-publishing.js';
+import { nodes } from './9-nodes.js';
+import { followers } from './10-followers.js';
 
 /** In the order in which they run. */
 export const measures = [
@@ -17,4 +19,6 @@ export const measures = [
   stalled,
   herd,
   publishing,
+  nodes,
+  followers,
 ];

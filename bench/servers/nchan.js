@@ -1,8 +1,8 @@
 /** nginx with nchan: one worker process, so that it has one core like the others; messages kept in memory. */
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from './free-port.js';
 
 const MODULES = [
   '/usr/lib/nginx/modules/ngx_nchan_module.so',
@@ -65,16 +65,4 @@ http {
   }
 }
 `;
-}
-
-/** nginx takes no port 0. */
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
