@@ -54,6 +54,8 @@ interface Node {
   readonly url: string;
   readonly log: string[];
   readonly server: TestServer;
+  /** What its announcements wait for. */
+  hold: Promise<void>;
 }
 
 /** A node over the journal that all nodes of a test share. */
@@ -61,9 +63,13 @@ async function openNode(redisUrl = redis.url): Promise<Node> {
   const log: string[] = [];
   const roster = await openRedisRoster(redisUrl, { prefix, timeoutMs: TIMEOUT_MS });
   const hub = await Hub.open(journal, { transientTopics: `${SUBSCRIPTIONS_PATH}/` });
+  const node = { log, hold: Promise.resolve() };
   const presence = new Presence({
     roster,
-    publish: (updates, options) => hub.publish(updates, options),
+    publish: async (updates, options) => {
+      await node.hold;
+      return hub.publish(updates, options);
+    },
     log: (message) => log.push(message),
   });
   const authorizer = createAuthorizer({ keys: readKeys({ JWT_KEY }) });
@@ -76,14 +82,14 @@ async function openNode(redisUrl = redis.url): Promise<Node> {
     hub.close();
     await roster.close();
   });
-  return { url: server.url, log, server };
+  return Object.assign(node, { url: server.url, server });
 }
 
 async function openDistantNode(): Promise<Node & { proxy: TcpProxy }> {
   const proxy = await startTcpProxy(redis.port);
   const node = await openNode(`redis://127.0.0.1:${proxy.port}`);
   cleanUps.push(() => proxy.close());
-  return { ...node, proxy };
+  return Object.assign(node, { proxy });
 }
 
 async function subscribe({ url }: { url: string }, query: string): Promise<SseClient> {
@@ -197,6 +203,66 @@ describe('two nodes over one roster', () => {
     expect(again).toMatchObject({ topic: 'news', active: true });
     expect(again?.subscriber).not.toBe(start?.subscriber);
     expect(await listed(b, 'news')).toEqual([again]);
+    client.abort();
+    expect(await announced(watcher, 1)).toEqual([{ ...again, active: false }]);
+  });
+});
+
+describe('what a node has left', () => {
+  const entry = (subscriber: string) => ({ selector: 'x', subscriber });
+  const departure = {
+    key: 'change',
+    ended: [entry('ended')],
+    active: [entry('active')],
+    otherKey: 'other',
+  };
+  const noted = { key: { key: 'change', digest: 'noted', publisher: 'subscriptions' } };
+  let hub: Hub;
+  let presence: Presence;
+
+  beforeEach(async () => {
+    hub = await Hub.open(journal);
+    presence = new Presence({ publish: (updates, options) => hub.publish(updates, options) });
+    cleanUps.push(() => presence.close());
+  });
+
+  async function announcedEnds(): Promise<string[]> {
+    const { entries } = await journal.read({ maxEntries: 100, maxLength: 100_000 });
+    return entries.map(({ data }) => JSON.parse(data)).map(({ subscriber }) => subscriber);
+  }
+
+  test('is announced once, however often and by how many it is taken over', async () => {
+    const other = new Presence({ publish: (updates, options) => hub.publish(updates, options) });
+    for (const one of [presence, presence, other]) await one.left(departure);
+    expect(await announcedEnds()).toEqual(['ended', 'active']);
+  });
+
+  test('is announced but for what the node has announced itself', async () => {
+    const update = { topics: ['x'], data: '{"subscriber":"ended"}', private: true };
+    await hub.publish([update], noted);
+    for (let n = 0; n < 2; n++) await presence.left(departure);
+    expect(await announcedEnds()).toEqual(['ended', 'active']);
+  });
+
+  test('is not announced by the node that was taken for dead, when it is back', async () => {
+    const late = await openDistantNode();
+    const b = await openNode();
+    const watcher = await watch(b);
+    let goOn: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    late.hold = held;
+    const client = await subscribe(late, 'topic=news');
+    await until(async () => (await listed(b, 'news')).length === 1);
+    const [before] = await listed(b, 'news');
+    late.proxy.hold();
+    expect(await announced(watcher, 1)).toEqual([{ ...before, active: false }]);
+    goOn(); // It publishes the start only now.
+    await late.proxy.heal();
+    const [again] = await announced(watcher, 1);
+    expect(again).toMatchObject({ topic: 'news', active: true });
+    expect(again?.subscriber).not.toBe(before?.subscriber);
     client.abort();
     expect(await announced(watcher, 1)).toEqual([{ ...again, active: false }]);
   });

@@ -29,8 +29,8 @@ export type NoteResult =
   | {
       readonly noted: true;
       /**
-       * Names the change. Who publishes what it was does so under this idempotency key: another node may publish in its
-       * place, if this one dies. Undefined if there are no others.
+       * Names the change. Who publishes what it was does so under this idempotency key. If the key is taken, this node
+       * was taken for dead before, and another one has published its ends. Undefined if there are no others.
        */
       readonly key: string | undefined;
     }
@@ -68,19 +68,31 @@ export interface Roster {
   close(): Promise<void>;
 }
 
-/** What happens to a roster by no doing of this node. Neither method throws. */
+/** What happens to a roster by no doing of this node. */
 export interface RosterWatcher {
   /**
-   * A node has gone, and these are among what it has left. They are not listed any more. Exactly one node publishes
-   * their ends: it is told again, or another one is, until this resolves.
-   *
-   * @param key the idempotency key to publish them under: each time the same one for the same entries.
+   * A node has gone, and this is some of what it has left. It is not listed any more. Its ends are to be published,
+   * once; if this rejects, or never ends, the same is told again, here or elsewhere.
    */
-  left(entries: readonly RosterEntry[], key: string): Promise<void>;
+  left(departure: Departure): Promise<void>;
   /**
    * This node was taken for dead, as one that was cut off, or the roster has lost what it had noted. Its subscribers are
    * not listed, or will not be in a moment, and their ends are others' to publish. Those that are still here are noted
-   * again, under new names.
+   * again, under new names. Does not throw.
    */
   expelled(): void;
+}
+
+/** Some of what a node has left: each time the same under the same key. */
+export interface Departure {
+  /**
+   * The ends of all are published under this idempotency key, with a digest that tells them from what the node itself may
+   * have published under it, or may still.
+   */
+  readonly key: string;
+  /** Had ended, as the node had noted. If the key is taken, it has published these ends. */
+  readonly ended: readonly RosterEntry[];
+  /** Had not ended. If the key is taken, their ends are published under the other one. */
+  readonly active: readonly RosterEntry[];
+  readonly otherKey: string;
 }

@@ -8,7 +8,13 @@ import {
   type Update,
 } from '../journal/journal.js';
 import { MemoryRoster } from '../journal/memory-roster.js';
-import type { Roster, RosterEntry, RosterWatcher, Subscriber } from '../journal/roster.js';
+import type {
+  Departure,
+  Roster,
+  RosterEntry,
+  RosterWatcher,
+  Subscriber,
+} from '../journal/roster.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selector } from '../topics/selector.js';
 import { SUBSCRIPTIONS_PATH } from './paths.js';
@@ -71,7 +77,7 @@ export class Presence implements RosterWatcher {
   #anonymousBytes = 0;
   #noting: Promise<void> | undefined;
   /** When the announcements so far are published. */
-  #announced: Promise<void> = Promise.resolve();
+  #announced: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor({ publish, roster = new MemoryRoster(), log = console.error }: PresenceOptions) {
@@ -153,11 +159,11 @@ export class Presence implements RosterWatcher {
   }
 
   /** {@link RosterWatcher.left} */
-  async left(entries: readonly RosterEntry[], key: string): Promise<void> {
-    await this.#announce(
-      entries.map((entry) => toUpdate(entry, false)),
-      key,
-    );
+  async left({ key, ended, active, otherKey }: Departure): Promise<void> {
+    const ends = (entries: readonly RosterEntry[]) =>
+      entries.map((entry) => toUpdate(entry, false));
+    const isTaken = !(await this.#announce(ends([...ended, ...active]), keyOf(key, 'left')));
+    if (isTaken && active.length > 0) await this.#announce(ends(active), keyOf(otherKey, 'left'));
   }
 
   /** {@link RosterWatcher.expelled} */
@@ -218,30 +224,40 @@ export class Presence implements RosterWatcher {
       ...ends.flatMap((attendance) => announcements(attendance, false)),
       ...starts.flatMap((attendance) => announcements(attendance, true)),
     ];
-    if (updates.length > 0) await this.#announce(updates, result.key);
+    if (updates.length > 0) {
+      // If the key is taken, this node was taken for dead, and soon knows it.
+      const { key } = result;
+      await this.#announce(updates, key === undefined ? undefined : keyOf(key, 'noted'));
+    }
     this.#roster.settle();
   }
 
-  /**
-   * Publishes announcements, one batch after the other. If others share the roster, until it has succeeded: nobody
-   * would find out that these are missing. @throws {Error} if presence is closed before.
-   */
-  #announce(updates: readonly Update[], key: string | undefined): Promise<void> {
-    const announced = this.#announced.then(async () => {
-      while (!this.#isClosed) {
-        try {
-          await this.#publish(updates, { key: key === undefined ? key : appendKey(key) });
-          return;
-        } catch (error) {
-          this.#log(`Subscriptions cannot be announced. ${String(error)}`);
-          if (key === undefined || !(error instanceof JournalError)) return;
-          await delay(RETRY_MS, undefined, { ref: false });
-        }
-      }
-      throw new Error('Presence is closed.');
-    });
+  /** Publishes announcements, one batch after the other. Returns whether it has: else the key is taken. */
+  #announce(updates: readonly Update[], key: AppendKey | undefined): Promise<boolean> {
+    const announced = this.#announced.then(() => this.#publishAll(updates, key));
     this.#announced = announced.catch(() => undefined);
     return announced;
+  }
+
+  /**
+   * If others share the roster, tries until it has succeeded: nobody would find out that these are missing.
+   *
+   * @throws {Error} presence is closed before.
+   */
+  async #publishAll(updates: readonly Update[], key: AppendKey | undefined): Promise<boolean> {
+    while (!this.#isClosed) {
+      try {
+        await this.#publish(updates, { key });
+        return true;
+      } catch (error) {
+        const isOfJournal = error instanceof JournalError;
+        if (isOfJournal && error.code === 'ERR_KEY_TAKEN') return false;
+        this.#log(`Subscriptions cannot be announced. ${String(error)}`);
+        if (key === undefined || !isOfJournal) return true;
+        await delay(RETRY_MS, undefined, { ref: false });
+      }
+    }
+    throw new Error('Presence is closed.');
   }
 }
 
@@ -294,12 +310,10 @@ function bytesOf(selectors: readonly string[]): number {
   );
 }
 
-/** The key names a batch, which is always the same. */
-function appendKey(key: string): AppendKey {
-  return { key, digest: DIGEST, publisher: DIGEST };
+/** Under one key, a node publishes what it has noted, or another one what it has left. */
+function keyOf(key: string, digest: 'noted' | 'left'): AppendKey {
+  return { key, digest, publisher: 'subscriptions' };
 }
-
-const DIGEST = 'subscriptions';
 
 function nameSubscriber(): string {
   return `urn:uuid:${randomUUID()}`;

@@ -2,7 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { JournalError } from '../journal.js';
-import type { NoteResult, Roster, RosterEntry, RosterWatcher, Subscriber } from '../roster.js';
+import type {
+  Departure,
+  NoteResult,
+  Roster,
+  RosterEntry,
+  RosterWatcher,
+  Subscriber,
+} from '../roster.js';
 import { BEAT, CLAIM, JOIN, LEAVE, NODES, NOTE, PAGE, TAKE_LEFT } from './lua/roster.js';
 import { RedisLink } from './roster-link.js';
 import { StandstillWatch } from './standstill.js';
@@ -253,7 +260,7 @@ class RedisRoster implements Roster {
       const answer = await this.#run(TAKE_LEFT, keys, [node, published, randomUUID()]);
       if (answer === null) return;
       const [change, ends] = answer as [string, string];
-      await watcher.left(endsOf(ends), idempotencyKey(change));
+      await watcher.left(departureOf(change, ends));
       published = change;
     }
   }
@@ -332,21 +339,28 @@ interface Listed {
 
 /** As the scripts read and write it. */
 interface Ends {
-  readonly subscriptions: readonly string[];
+  readonly ended: Members;
+  /** Only of what a node has left. */
+  readonly active?: Members;
   /** Of those of these subscribers that have one, as JSON. */
   readonly payloads: Readonly<Record<string, string>>;
 }
 
+/** An empty list may have become an empty object: Lua knows no difference. */
+type Members = readonly string[] | Readonly<Record<string, never>>;
+
 /** The lists of a change, as NOTE takes them. */
 function argumentsOf(starts: readonly Subscriber[], ends: readonly Subscriber[]): string[] {
-  const ended: Ends = { subscriptions: ends.flatMap(membersOf), payloads: payloadsOf(ends) };
+  const ended = ends.flatMap(membersOf);
+  const payloads = payloadsOf(ends);
   const lists = [
     starts.flatMap(membersOf),
-    ended.subscriptions,
+    ended,
     Object.entries(payloadsOf(starts)).flat(),
-    Object.keys(ended.payloads),
+    Object.keys(payloads),
   ];
-  return [JSON.stringify(ended), ...lists.flatMap((list) => [String(list.length), ...list])];
+  const told: Ends = { ended, payloads };
+  return [JSON.stringify(told), ...lists.flatMap((list) => [String(list.length), ...list])];
 }
 
 function membersOf({ name, selectors }: Subscriber): string[] {
@@ -361,9 +375,14 @@ function payloadsOf(subscribers: readonly Subscriber[]): Record<string, string> 
   );
 }
 
-function endsOf(json: string): RosterEntry[] {
-  const { subscriptions, payloads } = JSON.parse(json) as Ends;
-  return subscriptions.map((member) => entryOf(member, payloads[subscriberOf(member)]));
+function departureOf(change: string, json: string): Departure {
+  const { ended, active, payloads } = JSON.parse(json) as Ends;
+  const entries = (members: Members | undefined) =>
+    Array.isArray(members)
+      ? members.map((member) => entryOf(member, payloads[subscriberOf(member)]))
+      : [];
+  const key = idempotencyKey(change);
+  return { key, ended: entries(ended), active: entries(active), otherKey: `${key} left` };
 }
 
 /** Percent-encoded, a selector has no slash: it ends at the first. */

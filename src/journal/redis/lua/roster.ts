@@ -92,7 +92,7 @@ return 1
  * nothing if there is none.
  *
  * The change that the node had under way comes first, and keeps its key: should the node live after all and publish
- * it, then one of the two publishes has no effect, and nobody learns of a start later than of the end.
+ * it, then only one of the two can, and nobody learns of a start later than of the end.
  */
 export const TAKE_LEFT = `
 ${READ_PAYLOADS}
@@ -101,13 +101,12 @@ redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
 local change, json, state = unpack(redis.call('HMGET', KEYS[2], 'change', 'ends', 'state'))
 if state == 'left' and change ~= ARGV[2] then return {change, json} end
 
-local ends = {subscriptions = {}, payloads = {}}
+local ends = {ended = {}, payloads = {}}
 if state == 'noted' then ends = cjson.decode(json) else change = ARGV[3] end
-local taken = redis.call('ZRANGE', KEYS[3], 0, ${LEFT_AT_ONCE} - 1)
-for _, member in ipairs(taken) do table.insert(ends.subscriptions, member) end
-local payloads, subscribers = readPayloads(KEYS[4], taken)
+ends.active = redis.call('ZRANGE', KEYS[3], 0, ${LEFT_AT_ONCE} - 1)
+local payloads, subscribers = readPayloads(KEYS[4], ends.active)
 for n, payload in ipairs(payloads) do ends.payloads[subscribers[n]] = payload or nil end
-if #ends.subscriptions == 0 then
+if #ends.ended + #ends.active == 0 then
   redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
   redis.call('HDEL', KEYS[1], ARGV[1])
   return nil
