@@ -137,7 +137,10 @@ class LocalRedis implements RedisServer {
     };
     const path = findRedisServer();
     if (path === undefined) throw new Error('There is no redis-server: see npm test.');
-    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+    const args = Object.entries(settings).flatMap(([name, value]) => [
+      `--${name}`,
+      ...value.split(' '),
+    ]);
     const child = spawn(path, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(child);
     this.#child = child;

@@ -24,7 +24,7 @@ export const APPEND = String.raw`
 ${COMMON}
 ${STATE}
 local options = cjson.decode(ARGV[1])
-local state = readState()
+local state = readState({}, CORE)
 local refused = refusal(state, options.generation)
 if refused then return {refused, state.format or ''} end
 if isBefore(state.last, options.seen) then return {'STALE', state.format} end

@@ -46,7 +46,7 @@ call('HEXISTS', probe, 'a')
 call('HDEL', probe, 'a')
 
 local seen, generation, run, wall = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local state = readState()
+local state = readState(readState({}, CORE), TRIMMING)
 if state.format and state.format ~= FORMAT then return {'FORMAT', state.format} end
 
 local isNew = not state.format
@@ -56,8 +56,6 @@ if isNew then
   state.format = FORMAT
   state.generation = generation
   state.last = BEGINNING
-  for _, name in ipairs(NUMBERS) do state[name] = state[name] or 0 end
-  state.time = nil
 end
 advance(state, wall)
 

@@ -48,45 +48,55 @@ local function callMany(command, key, arguments)
 end
 `;
 
-/** How the journal's state is read, and what of it is a number. */
+/** How the journal's state is read, written and moved on. */
 export const STATE = `
-local NUMBERS = {
-  'time', 'wall', 'highWall', 'highTime', -- The clock; see journal-clock.ts.
-  'count', 'bytes', 'transientCount', 'transientBytes', -- What is held; transient updates apart.
-  'gapsLength', 'gapsNext', 'keysBytes',
-}
-local TEXTS = {
+-- What every append needs.
+local CORE = {
   'format', 'generation', 'run',
   'first', 'last', -- The first position there ever was, and the newest.
+  'time', 'wall', 'highWall', 'highTime', -- The clock; see journal-clock.ts.
+  'count', 'bytes', 'transientCount', 'transientBytes', -- What is held; transient updates apart.
+  'keysBytes',
+}
+-- What trimming needs as well.
+local TRIMMING = {
   'front', 'frontIsHeld', -- No lasting entry is held before it; whether one is at it.
   'trimmed', 'trimmedId', 'trimmedTopics', 'trimmedIsPrivate', -- The newest that was trimmed.
   'through', -- Up to here entries of any topic may have been trimmed.
   'trimmedTransient',
+  'gapsLength', 'gapsNext',
+}
+local IS_NUMBER = {
+  time = true, wall = true, highWall = true, highTime = true,
+  count = true, bytes = true, transientCount = true, transientBytes = true,
+  keysBytes = true, gapsLength = true, gapsNext = true,
 }
 
-local function readState()
-  local names = {}
-  for _, name in ipairs(TEXTS) do names[#names + 1] = name end
-  for _, name in ipairs(NUMBERS) do names[#names + 1] = name end
-  local values = call('HMGET', META, unpack(names))
-  local state = {}
-  for n, name in ipairs(names) do
-    if values[n] then state[name] = n > #TEXTS and tonumber(values[n]) or values[n] end
+local stored = {}
+local function readState(state, names)
+  for n, value in ipairs(call('HMGET', META, unpack(names))) do
+    local name = names[n]
+    if IS_NUMBER[name] then
+      state[name] = tonumber(value or 0)
+    elseif value then
+      state[name] = value
+    end
+    stored[name] = value and state[name]
   end
   return state
 end
 
+-- Writes what has changed. There is always something: replicas confirm what was written last.
 local function writeState(state)
-  local fields = {}
-  for _, name in ipairs(TEXTS) do
-    if state[name] then
-      fields[#fields + 1] = name
-      fields[#fields + 1] = state[name]
+  local fields = {'wall', text(state.wall)}
+  for _, names in ipairs({CORE, TRIMMING}) do
+    for _, name in ipairs(names) do
+      local value = state[name]
+      if value and value ~= stored[name] then
+        fields[#fields + 1] = name
+        fields[#fields + 1] = IS_NUMBER[name] and text(value) or value
+      end
     end
-  end
-  for _, name in ipairs(NUMBERS) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = text(state[name])
   end
   call('HSET', META, unpack(fields))
 end
@@ -106,7 +116,7 @@ local function advance(state, given)
     local now = call('TIME')
     wall = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
   end
-  if not state.time then
+  if state.time == 0 then
     state.time, state.wall, state.highWall, state.highTime = wall, wall, wall, wall
     return
   end

@@ -11,11 +11,20 @@ import { REDIS_OVERHEAD } from '../entry.js';
  * partly trimmed need not be changed: what is left of it is what the stream still has.
  */
 export const TRIM = String.raw`
+local limits = options.limits
+local isBehind = false
+
+local function trim()
+readState(state, TRIMMING)
 local TRIM_STEP = #added > 0 and 256 or 1000
 local PAGE = 64
-local limits = options.limits
 local removed, removedBytes = 0, 0
-local isBehind = false
+
+-- How many entries to look at next: in the long run each append trims as much as it has brought.
+local function nextPage()
+  local over = math.max(state.count - limits.count, state.transientCount - limits.transientCount)
+  return math.max(math.min(over, PAGE), 4)
+end
 
 local function hasRoom()
   return removed < #added + TRIM_STEP or removedBytes < addedBytes
@@ -58,16 +67,18 @@ state.front = state.front or BEGINNING
 local function frontPosition()
   if state.frontIsHeld == '1' then return state.front end
   local from = '(' .. state.front
+  local asked = 2
   while true do
-    local page = call('XRANGE', ENTRIES, from, '+', 'COUNT', PAGE)
+    local page = call('XRANGE', ENTRIES, from, '+', 'COUNT', asked)
     for _, raw in ipairs(page) do
       if not factsOf(raw[2][2]).isTransient then
         state.front, state.frontIsHeld = raw[1], '1'
         return state.front
       end
     end
-    if #page < PAGE then return nil end
+    if #page < asked then return nil end
     from = '(' .. page[#page][1]
+    asked = PAGE
   end
 end
 
@@ -185,7 +196,8 @@ local function flush()
     end
     local list = BASE .. 'runs:' .. owner
     while true do
-      local page = call('LRANGE', list, 0, PAGE - 1)
+      local asked = math.min(sum.count + 1, PAGE)
+      local page = call('LRANGE', list, 0, asked - 1)
       local done = 0
       for _, run in ipairs(page) do
         local last = string.sub(run, string.find(run, ' ', 1, true) + 1)
@@ -193,7 +205,7 @@ local function flush()
         done = done + 1
       end
       if done > 0 then call('LTRIM', list, done, -1) end
-      if done < PAGE then break end
+      if done < asked then break end
     end
   end
   outdated, unindexed, freed, reduced = {}, {}, {}, {}
@@ -206,16 +218,17 @@ end
 
 -- Gives an owner's entries, oldest first, to a function, as long as that wants more.
 local function eachOf(owner, take)
-  local runs = call('LRANGE', BASE .. 'runs:' .. owner, 0, TRIM_STEP)
+  local runs = call('LRANGE', BASE .. 'runs:' .. owner, 0, nextPage())
   for _, run in ipairs(runs) do
     local space = string.find(run, ' ', 1, true)
     local from, last = string.sub(run, 1, space - 1), string.sub(run, space + 1)
     while true do
-      local page = call('XRANGE', ENTRIES, from, last, 'COUNT', PAGE)
+      local asked = nextPage()
+      local page = call('XRANGE', ENTRIES, from, last, 'COUNT', asked)
       for _, raw in ipairs(page) do
         if not take(toEntry(raw)) then return end
       end
-      if #page < PAGE then break end
+      if #page < asked then break end
       from = '(' .. page[#page][1]
     end
   end
@@ -269,7 +282,7 @@ local function trimLasting()
       if not goesOn then return end
     else
       local from = state.frontIsHeld == '1' and state.front or '(' .. state.front
-      local page = call('XRANGE', ENTRIES, from, '+', 'COUNT', PAGE)
+      local page = call('XRANGE', ENTRIES, from, '+', 'COUNT', nextPage())
       if #page == 0 then return end
       local isStopped = false
       for _, raw in ipairs(page) do
@@ -295,8 +308,9 @@ end
 
 local function trimOld()
   if limits.maxAge == 0 then return end
+  local asked = 1
   while true do
-    local page = call('XRANGE', ENTRIES, '-', '+', 'COUNT', PAGE)
+    local page = call('XRANGE', ENTRIES, '-', '+', 'COUNT', asked)
     local took = 0
     for _, raw in ipairs(page) do
       local appendedAt = parse(raw[1])
@@ -309,7 +323,8 @@ local function trimOld()
       took = took + 1
     end
     flush()
-    if took < PAGE then return end
+    if took < asked then return end
+    asked = PAGE
   end
 end
 
@@ -317,4 +332,10 @@ trimTransient()
 trimLasting()
 trimOld()
 flushGaps()
+end
+
+if limits.maxAge > 0 or state.count > limits.count or state.bytes > limits.bytes
+  or state.transientCount > limits.transientCount or state.transientBytes > limits.transientBytes then
+  trim()
+end
 `;
