@@ -57,9 +57,21 @@ local function factsOf(header)
   return facts
 end
 
+-- The number of an entry: as positions are ordered, so are these.
+local function numberOf(position)
+  return tonumber(string.sub(position, string.find(position, '-', 1, true) + 1))
+end
+
 local function toEntry(raw)
   local fields = raw[2]
-  return {position = raw[1], facts = factsOf(fields[2]), data = #fields[4], id = fields[6]}
+  local position = raw[1]
+  return {
+    position = position,
+    number = numberOf(position),
+    facts = factsOf(fields[2]),
+    data = #fields[4],
+    id = fields[6],
+  }
 end
 
 -- The first lasting entry that is held; the state says where to look for it. frontIsHeld: it is there.
@@ -82,15 +94,14 @@ local function frontPosition()
   end
 end
 
-local function isFront(position)
-  if state.frontIsHeld ~= '1' then
-    -- Most often it is the next one, and nothing can stand between.
-    local _, frontNumber = parse(state.front)
-    local _, entryNumber = parse(position)
-    if entryNumber == frontNumber + 1 then return true end
-  end
-  return frontPosition() == position
+local function isFront(entry)
+  -- Most often it is the next one, and nothing can stand between.
+  if state.frontIsHeld ~= '1' and entry.number == numberOf(state.front) + 1 then return true end
+  return frontPosition() == entry.position
 end
+
+local trimmedNumber = state.trimmed and numberOf(state.trimmed) or 0
+local throughNumber = state.through and numberOf(state.through) or 0
 
 -- Topics of entries that were trimmed from between others: "newest public, newest private", each maybe empty.
 local gaps = {}
@@ -172,13 +183,14 @@ local function remove(entry)
   end
   state.count = state.count - 1
   state.bytes = state.bytes - bytes
-  if isFront(position) then
+  if isFront(entry) then
     state.front, state.frontIsHeld = position, '0'
-    state.through = later(state.through, position)
+    if entry.number > throughNumber then state.through, throughNumber = position, entry.number end
   else
     noteGap(facts, position)
   end
-  if not state.trimmed or isBefore(state.trimmed, position) then
+  if entry.number > trimmedNumber then
+    trimmedNumber = entry.number
     state.trimmed, state.trimmedId = position, entry.id or position
     state.trimmedTopics = entry.id and cjson.encode(facts.topics) or '[]'
     state.trimmedIsPrivate = facts.isPrivate and '1' or '0'
@@ -211,11 +223,6 @@ local function flush()
   outdated, unindexed, freed, reduced = {}, {}, {}, {}
 end
 
-local function isNewHere(position)
-  local _, entryNumber = parse(position)
-  return entryNumber >= firstNumber
-end
-
 -- Gives an owner's entries, oldest first, to a function, as long as that wants more.
 local function eachOf(owner, take)
   local runs = call('LRANGE', BASE .. 'runs:' .. owner, 0, nextPage())
@@ -240,7 +247,7 @@ local function takeFrom(owner, isWanted)
   local isStopped = false
   eachOf(owner, function(entry)
     if not isWanted() then return false end
-    if not hasRoom() or isNewHere(entry.position) then
+    if not hasRoom() or entry.number >= firstNumber then
       isBehind, isStopped = true, true
       return false
     end
@@ -288,7 +295,7 @@ local function trimLasting()
       for _, raw in ipairs(page) do
         if overWhich() ~= kind then break end
         local entry = toEntry(raw)
-        if not hasRoom() or isNewHere(entry.position) then
+        if not hasRoom() or entry.number >= firstNumber then
           isBehind, isStopped = true, true
           break
         end
@@ -313,13 +320,14 @@ local function trimOld()
     local page = call('XRANGE', ENTRIES, '-', '+', 'COUNT', asked)
     local took = 0
     for _, raw in ipairs(page) do
-      local appendedAt = parse(raw[1])
-      if appendedAt >= state.time - limits.maxAge or isNewHere(raw[1]) then break end
+      local entry = toEntry(raw)
+      local appendedAt = parse(entry.position)
+      if appendedAt >= state.time - limits.maxAge or entry.number >= firstNumber then break end
       if not hasRoom() then
         isBehind = true
         break
       end
-      remove(toEntry(raw))
+      remove(entry)
       took = took + 1
     end
     flush()
