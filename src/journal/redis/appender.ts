@@ -28,7 +28,7 @@ export interface AppenderOptions {
   /** Of tests: the clock in place of that of Redis. */
   readonly now?: (() => number) | undefined;
   /** The session that is up. @throws {AwayError} */
-  session(): Session;
+  session(): Promise<Session>;
   /** What the journal in that session is: see lua/attach.ts. */
   generation(): string;
   /** The newest position that this node knows of. */
@@ -173,7 +173,7 @@ export class Appender {
     const { headers, calls, data } = encode(appends);
     const encoded = [JSON.stringify(headers), JSON.stringify(calls), ...data];
     for (let tries = 1; ; tries++) {
-      const session = sessionNow();
+      const session = await sessionNow();
       const options = {
         generation: generation(),
         seen: seen(),

@@ -20,6 +20,8 @@ const MAX_PAUSE_MS = 2000;
 const FIRST_PAUSE_MS = 50;
 /** A session that was up for so long was a good one: the next pause is the first one again. */
 const GOOD_MS = 5000;
+/** So long nobody is refused: most connections that end are open again by then. */
+const GRACE_MS = 500;
 /** What goes and comes more often than this is told of as one. */
 const QUIET_MS = 10_000;
 
@@ -32,6 +34,7 @@ export class Connection {
   #left = defer<Error>();
   #failures = 0;
   #reason: unknown = new Error('It has not been reached yet');
+  #leftAt = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   readonly #closing = new AbortController();
   #running: Promise<void> | undefined;
@@ -67,6 +70,22 @@ export class Connection {
   get session(): Session {
     if (this.#session === undefined) throw new AwayError(messageOf(this.#reason));
     return this.#session;
+  }
+
+  /**
+   * The session that is up, or that is up again shortly after the last one has ended.
+   *
+   * @throws {AwayError} with the reason.
+   */
+  async soon(): Promise<Session> {
+    const left = this.#leftAt + GRACE_MS - performance.now();
+    if (this.#session === undefined && left > 0 && !this.#isClosed) {
+      const giveUp = new AbortController();
+      const timeout = wait(left, undefined, { signal: giveUp.signal }).catch(() => {});
+      await Promise.race([this.#up.promise.catch(() => {}), timeout]);
+      giveUp.abort();
+    }
+    return this.session;
   }
 
   /** Waits for a session. Rejects once this is closed. */
@@ -158,6 +177,7 @@ export class Connection {
 
   #leave(reason: unknown): void {
     this.#session = undefined;
+    this.#leftAt = performance.now();
     this.#reason = reason;
     this.#up = defer();
     this.#left.resolve(reason instanceof Error ? reason : new Error(String(reason)));

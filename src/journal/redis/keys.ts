@@ -60,11 +60,10 @@ export function toPlace(position: Position): string {
   return `${digits(dash)}${position.slice(0, dash)}${digits(sequence.length)}${sequence}`;
 }
 
-/** The position at the end of a member of the index, which starts with `prefix`. */
-export function positionIn(member: string, prefix: string): Position {
-  const start = prefix.length;
-  const epochEnd = start + 1 + member.charCodeAt(start) - NO_DIGITS;
-  return `${member.slice(start + 1, epochEnd)}-${member.slice(epochEnd + 1)}`;
+/** The position that {@link toPlace} has made a text of. */
+export function fromPlace(place: string): Position {
+  const epochEnd = 1 + place.charCodeAt(0) - NO_DIGITS;
+  return `${place.slice(1, epochEnd)}-${place.slice(epochEnd + 1)}`;
 }
 
 /** Whether `next` is the position of the very next entry that was ever appended after the one at `position`. */

@@ -16,7 +16,8 @@ import {
 } from '../journal.js';
 import { mergeDistinct, TOPICS_PER_PAGE, trimmedIn } from '../select.js';
 import { decodeEntry } from './entry.js';
-import { indexPrefix, MAX_KEY_BYTES, positionIn, textOfPrefix, toPlace } from './keys.js';
+import { NoAnswerError } from './failures.js';
+import { fromPlace, indexPrefix, MAX_KEY_BYTES, textOfPrefix, toPlace } from './keys.js';
 import type { Line, Reply } from './line.js';
 import { SCRIPTS, type Script } from './scripts.js';
 
@@ -39,10 +40,10 @@ const NEWEST_AT_ONCE = 100;
 
 export class Reads {
   readonly #keys: readonly string[];
-  readonly #line: () => Line;
+  readonly #line: () => Promise<Line>;
 
-  /** @param line - the connection to read over. It throws if there is none. */
-  constructor(keys: readonly string[], line: () => Line) {
+  /** @param line - the connection to read over. It rejects if there is none. */
+  constructor(keys: readonly string[], line: () => Promise<Line>) {
     this.#keys = keys;
     this.#line = line;
   }
@@ -63,9 +64,7 @@ export class Reads {
         maxLength: range.maxLength - length,
       };
       const page =
-        range.topics === undefined
-          ? await this.page(rest, this.#line())
-          : await this.#pageOf(rest, range.topics);
+        range.topics === undefined ? await this.page(rest) : await this.#pageOf(rest, range.topics);
       trimmed = page.trimmed;
       trimmedTransient = page.trimmedTransient;
       for (const entry of page.entries) {
@@ -84,22 +83,23 @@ export class Reads {
   /** Reads entries of any topic. */
   async page(
     { after, from, through, maxEntries, maxLength }: ReadRange,
-    line: Line,
+    line?: Line,
   ): Promise<Page & { readonly reached: Position | undefined }> {
     const start = from ?? (after === undefined ? '-' : `(${after}`);
     const most = Math.min(maxEntries, PAGE_ENTRIES);
     const bytes = Math.min(maxLength, PAGE_BYTES);
     const args = [start, through ?? '+', `${most}`, `${bytes}`];
-    const reply = (await line.run(SCRIPTS.read, this.#keys, args)) as readonly Reply[];
+    const reply = await this.#run(SCRIPTS.read, args, line);
     const [, , , isMore] = reply;
     const page = toPage(reply, isMore === 1);
     return { ...page, reached: page.entries.at(-1)?.position };
   }
 
   /** Where the newest entry stands, and which generation of the journal it is. */
-  async newestPosition(line: Line): Promise<{ generation: string; last: Position }> {
+  async newestPosition(line?: Line): Promise<{ generation: string; last: Position }> {
     const [meta = ''] = this.#keys;
-    const reply = await line.send(['HMGET', meta, 'generation', 'last']);
+    const command = ['HMGET', meta, 'generation', 'last'];
+    const reply = await this.#over(line, (each) => each.send(command));
     const [generation, last] = reply as readonly Reply[];
     return { generation: String(generation ?? ''), last: String(last ?? '0-0') };
   }
@@ -204,18 +204,15 @@ export class Reads {
     topics: readonly string[],
   ): Promise<Page & { readonly reached: Position | undefined }> {
     const prefixes = [...new Set(topics)].filter(isKey).map((each) => indexPrefix('topic', each));
-    const line = this.#line();
-    const [, , index = ''] = this.#keys;
     const most = Math.min(range.maxEntries, PAGE_ENTRIES);
     const asked = Math.max(Math.ceil((2 * most) / Math.max(prefixes.length, 1)), 16);
-    const lists = await Promise.all(
-      prefixes.map(async (prefix) => {
-        const [min, max] = lexRange(prefix, range);
-        const command = ['ZRANGEBYLEX', index, min, max, 'LIMIT', '0', `${asked}`];
-        const members = (await line.send(command)) as readonly string[];
-        return members.map((member) => positionIn(member, prefix));
-      }),
-    );
+    const lists: Position[][] = [];
+    for (let at = 0; at < prefixes.length; at += TOPICS_AT_ONCE) {
+      const some = prefixes.slice(at, at + TOPICS_AT_ONCE);
+      const reply = await this.#run(SCRIPTS.places, [`${asked}`, ...placesIn(range), ...some]);
+      for (const places of reply as readonly (readonly string[])[])
+        lists.push(places.map(fromPlace));
+    }
     // Of a topic that has more, nothing is known after its last one here: all topics are read up to there.
     const ends = lists.filter((list) => list.length === asked).map((list) => list.at(-1) as string);
     const end = ends.sort(comparePositions)[0];
@@ -256,8 +253,20 @@ export class Reads {
     return [...older, ...taken.reverse()];
   }
 
-  async #run(script: Script, args: readonly string[]): Promise<readonly Reply[]> {
-    return (await this.#line().run(script, this.#keys, args)) as readonly Reply[];
+  async #run(script: Script, args: readonly string[], line?: Line): Promise<readonly Reply[]> {
+    const reply = await this.#over(line, (each) => each.run(script, this.#keys, args));
+    return reply as readonly Reply[];
+  }
+
+  /** Asks over a connection; over the one for reads once more, if that has ended before the answer came. */
+  async #over(line: Line | undefined, ask: (line: Line) => Promise<Reply>): Promise<Reply> {
+    if (line !== undefined) return ask(line);
+    try {
+      return await ask(await this.#line());
+    } catch (error) {
+      if (!(error instanceof NoAnswerError)) throw error;
+      return await ask(await this.#line());
+    }
   }
 }
 
@@ -327,14 +336,11 @@ function locateElsewhere(
   return isPast ? { found: false, reason: 'trimmed' } : { found: true, position: id };
 }
 
-function lexRange(prefix: string, { after, from, through }: ReadRange): [min: string, max: string] {
-  const min =
-    from !== undefined
-      ? `[${prefix}${toPlace(from)}`
-      : `(${prefix}${after === undefined ? '' : toPlace(after)}`;
-  // Nothing of the index has a byte of this value behind its prefix.
-  const max = through === undefined ? `(${prefix}~` : `[${prefix}${toPlace(through)}`;
-  return [min, max];
+/** After which place entries of a range stand, and through which; see lua/read.ts. */
+function placesIn({ after, from, through }: ReadRange): [after: string, through: string] {
+  const start =
+    from === undefined ? `(${after === undefined ? '' : toPlace(after)}` : `[${toPlace(from)}`;
+  return [start, through === undefined ? '' : toPlace(through)];
 }
 
 function toRef(position: Reply | undefined, id: Reply | undefined): EntryRef | undefined {

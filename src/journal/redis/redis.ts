@@ -125,10 +125,10 @@ class RedisJournal implements Journal {
     this.#notify = options.onNotice ?? (() => {});
     const connection = connect((session) => this.#prepare(session), this.#notify);
     this.#connection = connection;
-    this.#reads = new Reads(this.#keys, () => connection.session.read);
+    this.#reads = new Reads(this.#keys, async () => (await connection.soon()).read);
     const common = {
       keys: this.#keys,
-      session: () => connection.session,
+      session: () => connection.soon(),
       generation: () => this.#generation,
       attach: (session: Session) => this.#attach(session),
     };

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { APPEND } from './lua/append.js';
 import { ATTACH } from './lua/attach.js';
-import { BOUNDS, FETCH, LOCATE, NEWEST, READ, TOPICS, TRIMMED_TOPICS } from './lua/read.js';
+import { BOUNDS, FETCH, LOCATE, NEWEST, PLACES, READ, TOPICS, TRIMMED_TOPICS } from './lua/read.js';
 
 export interface Script {
   readonly text: string;
@@ -18,6 +18,7 @@ export const SCRIPTS = {
   fetch: script(FETCH),
   locate: script(LOCATE),
   newest: script(NEWEST),
+  places: script(PLACES),
   read: script(READ),
   topics: script(TOPICS),
   trimmedTopics: script(TRIMMED_TOPICS),

@@ -19,8 +19,6 @@ import type { Session } from './session.js';
 export interface TailOptions {
   readonly keys: readonly string[];
   readonly reads: Reads;
-  /** The session that is up. @throws {AwayError} */
-  session(): Session;
   /** Waits for a session; rejects if there will be none. */
   whenUp(): Promise<Session>;
   generation(): string;
@@ -67,8 +65,7 @@ export class Tail {
 
   /** See `Journal.follow`. */
   async follow(follower: Follower, after: Position | undefined): Promise<Following> {
-    const { reads, session } = this.#options;
-    const { last } = await reads.newestPosition(session().read);
+    const { last } = await this.#options.reads.newestPosition();
     // Without an entry after it there is nothing to tell before that.
     const isAtEnd = after === undefined || comparePositions(after, last) >= 0;
     const member: Member = { follower, told: isAtEnd ? last : after };
@@ -119,9 +116,8 @@ export class Tail {
 
   /** Tells one member what there is up to about where the others are. */
   async #catchUp(member: Member, last: Position): Promise<void> {
-    const { reads, session } = this.#options;
     for (;;) {
-      const page = await reads.page({ ...PAGE, after: member.told }, session().read);
+      const page = await this.#options.reads.page({ ...PAGE, after: member.told });
       if (this.#isClosed) return;
       if (isTrimmedAfter(member.told, page)) {
         this.#tellLost(member, page.last);

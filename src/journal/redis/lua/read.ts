@@ -65,6 +65,25 @@ return {state[1], state[2], state[3], looked, found}
 `;
 
 /**
+ * Finds where entries of topics stand, in order. Arguments: at most how many of each; after which place, with `[` or `(`
+ * before it, and through which; the index prefixes of the topics. Returns a list of places for each topic; see keys.ts.
+ */
+export const PLACES = String.raw`
+${COMMON}
+local count, after, through = ARGV[1], ARGV[2], ARGV[3]
+local lists = {}
+for n = 4, #ARGV do
+  local prefix = ARGV[n]
+  local min = string.sub(after, 1, 1) .. prefix .. string.sub(after, 2)
+  local max = through == '' and '(' .. prefix .. '\255' or '[' .. prefix .. through
+  local members = call('ZRANGEBYLEX', INDEX, min, max, 'LIMIT', 0, count)
+  for at, member in ipairs(members) do members[at] = string.sub(member, #prefix + 1) end
+  lists[#lists + 1] = members
+end
+return lists
+`;
+
+/**
  * Finds the newest entries of topics. Arguments: at most how many of each; before which place (or an empty text); no more
  * of a topic once their data has so many bytes; the index prefixes of the topics.
  *
