@@ -2,6 +2,7 @@ import { afterAll, beforeAll } from '@jest/globals';
 import type { Retention } from '../src/journal/journal.js';
 import { REDIS_OVERHEAD } from '../src/journal/redis/entry.js';
 import { openRedisJournal } from '../src/journal/redis/redis.js';
+import { testAgeOfKeys, testAppendKeys } from './support/append-keys-contract.js';
 import { testContract } from './support/journal-contract.js';
 import { type RedisServer, startRedis } from './support/redis-server.js';
 import { testRetention } from './support/retention-contract.js';
@@ -27,3 +28,5 @@ const open = (retention: Retention) =>
 
 testContract(open);
 testRetention(open, REDIS_OVERHEAD);
+testAppendKeys(open);
+testAgeOfKeys(open);

@@ -258,7 +258,8 @@ function settle(
 } {
   const entries: Entry[] = [];
   let nextNumber = parsePosition(before)[1] + 1;
-  const place = (updates: readonly Update[], series: readonly string[]): readonly EntryRef[] => {
+  /** Undefined if these cannot be the updates: they are more or fewer. */
+  const place = (updates: readonly Update[], series: readonly string[]) => {
     const refs: EntryRef[] = [];
     for (let at = 0; at < series.length; at += SERIES_LENGTH) {
       const [seriesTime = '', firstText = '', countText = ''] = series.slice(
@@ -268,7 +269,7 @@ function settle(
       const first = Number(firstText);
       for (let number = first; number < first + Number(countText); number++) {
         const update = updates[refs.length];
-        if (update === undefined) return [];
+        if (update === undefined) return undefined;
         const position = `${seriesTime}-${number}`;
         refs.push({ id: update.id ?? position, position });
         // What was there before has a lower number, or another time.
@@ -277,14 +278,13 @@ function settle(
         nextNumber++;
       }
     }
-    return refs;
+    return refs.length === updates.length ? refs : undefined;
   };
   const results = appends.map(({ updates }, n): readonly EntryRef[] | JournalError => {
     const outcome = outcomes[n] ?? '';
     if (outcome.startsWith('I')) return idTaken(updates[Number(outcome.slice(1)) - 1]?.id);
     if (outcome === 'K') return keyTaken();
-    const refs = place(updates, outcome.length > 1 ? outcome.slice(1).split(' ') : []);
-    return refs.length === updates.length ? refs : keyTaken();
+    return place(updates, outcome.length > 1 ? outcome.slice(1).split(' ') : []) ?? keyTaken();
   });
   return { entries, results };
 }

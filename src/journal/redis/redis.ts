@@ -1,6 +1,7 @@
 /** The journal in Redis Streams, which any number of processes share. Scripts do all that must be one step. */
 
 import { randomUUID } from 'node:crypto';
+import { keyError } from '../append-keys.js';
 import { ageCheckMs, closedError } from '../commit.js';
 import {
   type AppendOptions,
@@ -174,6 +175,8 @@ class RedisJournal implements Journal {
     if (!updates.every(hasKeys)) {
       throw new RangeError(`Topics, ids and publishers have 1 to ${MAX_KEY_BYTES} bytes.`);
     }
+    const wrongKey = key && keyError(key);
+    if (wrongKey) throw wrongKey;
     if (updates.length === 0 && key === undefined) return [];
     return this.#appender.append(updates, key);
   }

@@ -1,10 +1,6 @@
 /** The parts of the script that appends which remember idempotency keys. */
 
-/** How long a key is remembered. */
-const KEY_MAX_AGE_MS = 24 * 60 * 60 * 1000;
-
-/** So many bytes of keys are remembered, as the script counts them. */
-const MAX_KEYS_BYTES = 16 * 1024 * 1024;
+import { KEY_MAX_AGE_MS, MAX_KEYS_BYTES } from '../../journal.js';
 
 /** Finds a key that is remembered and not too old: its digest and its places. */
 export const KEY_ROOM = `
