@@ -15,6 +15,8 @@ describe('the settings', () => {
       JOURNAL_PUBLISHER_SHARE: 0.5,
       JOURNAL_MAX_UPDATES: 1_000_000,
       JOURNAL_SYNC: 'disk',
+      JOURNAL_PREFIX: 'sse-hub',
+      JOURNAL_REPLICAS: 0,
       NODE_ENV: 'development',
       SLOW_CLIENTS: 'catch-up',
       SLOW_CLIENT_MAX_AGE: 600_000,
@@ -41,6 +43,11 @@ describe('the settings', () => {
     expect(Object.isFrozen(config)).toBe(true);
   });
 
+  test('ask for replicas only of a journal that can have some', () => {
+    expect(() => readConfig({ JOURNAL_REPLICAS: '1' })).toThrow(/JOURNAL_REPLICAS .* in Redis/);
+    expect(readConfig({ JOURNAL: 'redis://host', JOURNAL_REPLICAS: '1' }).JOURNAL_REPLICAS).toBe(1);
+  });
+
   test('that are empty count as not set', () => {
     expect(readConfig({ PORT: '', HOST: '', CORS_ORIGINS: '' })).toEqual(readConfig({}));
   });
@@ -51,6 +58,9 @@ describe('the settings', () => {
     ['PORT', '-1'],
     ['PORT', '1e3'],
     ['JOURNAL_SYNC', 'memory'],
+    ['JOURNAL_PREFIX', '{hub}'],
+    ['JOURNAL_PREFIX', 'x'.repeat(51)],
+    ['JOURNAL_REPLICAS', '-1'],
     ['JOURNAL_MAX_AGE', '10'],
     ['JOURNAL_MAX_UPDATES', '0'],
     ['JOURNAL_MAX_BYTES', '1GiB'],
