@@ -12,11 +12,10 @@ import {
   test,
 } from '@jest/globals';
 import { open as openLmdb } from 'lmdb';
+import { keyOf } from '../src/journal/contract/keys.js';
 import { type EntryRef, type Journal, KEY_MAX_AGE_MS } from '../src/journal/journal.js';
 import { openLmdbJournal } from '../src/journal/lmdb.js';
 import { checkJournal, saveJournal } from '../src/journal/lmdb-save.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
-import { keyOf, testAgeOfKeys, testAppendKeys } from './support/append-keys-contract.js';
 import { dataOf, KEEP_ALL, readAll, update } from './support/journal-contract.js';
 import {
   buildJournalProcess,
@@ -51,17 +50,6 @@ afterAll(async () => {
 
 const open = (rest: Partial<Parameters<typeof openLmdbJournal>[0]> = {}): Promise<Journal> =>
   openLmdbJournal({ path, sync: 'os', ...KEEP_ALL, ...rest });
-
-describe.each([
-  ['memory', async (retention: typeof KEEP_ALL) => openMemoryJournal(retention)],
-  [
-    'lmdb',
-    (retention: typeof KEEP_ALL) => open({ ...retention, path: join(directory, `${++count}`) }),
-  ],
-])('a journal in %s', (_, openOne) => {
-  testAppendKeys(openOne);
-  testAgeOfKeys(openOne);
-});
 
 describe('after a restart', () => {
   test('an append under a key is answered as before, also if its updates have been trimmed', async () => {

@@ -14,6 +14,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { open as openLmdb } from 'lmdb';
 import {
+  allTopics,
+  dataOf,
+  NO_LIMIT,
+  newestOf,
+  readAll,
+  until,
+  update,
+} from '../src/journal/contract/tools.js';
+import {
   comparePositions,
   type EntryRef,
   type Journal,
@@ -24,17 +33,7 @@ import { openLmdbJournal } from '../src/journal/lmdb.js';
 import { FACT_ENCODER } from '../src/journal/lmdb-entry.js';
 import { checkJournal } from '../src/journal/lmdb-save.js';
 import { DISK_OVERHEAD } from '../src/journal/retention.js';
-import {
-  allTopics,
-  dataOf,
-  KEEP_ALL,
-  NO_LIMIT,
-  newestOf,
-  readAll,
-  testContract,
-  until,
-  update,
-} from './support/journal-contract.js';
+import { KEEP_ALL, setClock, testContract } from './support/journal-contract.js';
 import {
   buildJournalProcess,
   canLiftFileLimit,
@@ -42,7 +41,6 @@ import {
   liftFileLimit,
   temporaryDirectory,
 } from './support/journal-process.js';
-import { testRetention } from './support/retention-contract.js';
 
 let directory: string;
 let path: string;
@@ -69,8 +67,7 @@ const open = (rest: Partial<Retention & { sync: 'disk' | 'os' }> = {}): Promise<
 const openNew = (retention: Retention): Promise<Journal> =>
   openLmdbJournal({ path: join(directory, `${++count}`), sync: 'os', ...retention });
 
-testContract(openNew);
-testRetention(openNew, DISK_OVERHEAD);
+testContract({ open: openNew, overhead: DISK_OVERHEAD, setClock });
 
 describe('a restart', () => {
   test('keeps entries, ids, topics and what was trimmed', async () => {

@@ -1,14 +1,26 @@
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
+import { readAll, update } from '../src/journal/contract/tools.js';
 import { openMemoryJournal } from '../src/journal/memory.js';
 import { MEMORY_OVERHEAD } from '../src/journal/retention.js';
-import { KEEP_ALL, readAll, testContract, update } from './support/journal-contract.js';
-import { testRetention } from './support/retention-contract.js';
+import { KEEP_ALL, setClock, testContract } from './support/journal-contract.js';
+import { JournalHandle } from './support/journal-handles.js';
 
-testContract(async (retention) => openMemoryJournal(retention));
-testRetention(async (retention) => openMemoryJournal(retention), MEMORY_OVERHEAD);
+const open = async (retention: Parameters<typeof openMemoryJournal>[0]) =>
+  openMemoryJournal(retention);
+
+testContract({ open, overhead: MEMORY_OVERHEAD, setClock });
+
+describe('with several handles', () => {
+  testContract({
+    open: async (retention) => JournalHandle.open(retention),
+    openSecond: async (journal) => (journal as JournalHandle).openSecond(),
+    overhead: MEMORY_OVERHEAD,
+    setClock,
+  });
+});
 
 test('each memory journal is one of its own', async () => {
-  const journals = [openMemoryJournal(KEEP_ALL), openMemoryJournal(KEEP_ALL)];
-  await journals[0]?.append([update('a')]);
-  expect(await readAll(journals[1] as (typeof journals)[0])).toEqual([]);
+  const [one, other] = [openMemoryJournal(KEEP_ALL), openMemoryJournal(KEEP_ALL)];
+  await one.append([update('a')]);
+  expect(await readAll(other)).toEqual([]);
 });

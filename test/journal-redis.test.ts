@@ -1,11 +1,9 @@
 import { afterAll, beforeAll } from '@jest/globals';
-import type { Retention } from '../src/journal/journal.js';
+import type { Journal, Retention } from '../src/journal/journal.js';
 import { REDIS_OVERHEAD } from '../src/journal/redis/entry.js';
 import { openRedisJournal } from '../src/journal/redis/redis.js';
-import { testAgeOfKeys, testAppendKeys } from './support/append-keys-contract.js';
-import { testContract } from './support/journal-contract.js';
+import { setClock, testContract } from './support/journal-contract.js';
 import { type RedisServer, startRedis } from './support/redis-server.js';
-import { testRetention } from './support/retention-contract.js';
 
 let redis: RedisServer;
 let journals = 0;
@@ -16,17 +14,27 @@ beforeAll(async () => {
 
 afterAll(() => redis.close());
 
-/** A journal of its own. Its clock is that of this process, as the contract's tests set it. */
-const open = (retention: Retention) =>
+/** Its clock is that of this process, as the contract's cases set it. */
+const openAt = (prefix: string, retention: Retention) =>
   openRedisJournal({
     ...retention,
     url: redis.url,
-    prefix: `journal-${++journals}`,
+    prefix,
     sync: 'os',
     now: () => Date.now(),
   });
 
-testContract(open);
-testRetention(open, REDIS_OVERHEAD);
-testAppendKeys(open);
-testAgeOfKeys(open);
+/** What each journal was opened with, to be opened again. */
+const opened = new WeakMap<Journal, [prefix: string, retention: Retention]>();
+
+testContract({
+  async open(retention) {
+    const prefix = `journal-${++journals}`;
+    const journal = await openAt(prefix, retention);
+    opened.set(journal, [prefix, retention]);
+    return journal;
+  },
+  openSecond: (journal) => openAt(...(opened.get(journal) as [string, Retention])),
+  overhead: REDIS_OVERHEAD,
+  setClock,
+});

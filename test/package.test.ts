@@ -89,6 +89,45 @@ describe("the README's snippet, in a project that has installed the package", ()
   });
 });
 
+describe('docs/journal.md, in a project that has installed the package', () => {
+  const JOURNAL = readFileSync('docs/journal.md', 'utf8');
+  const [, CASES = ''] = JOURNAL.match(/```js\n(import \{ test \}.*?)```/s) ?? [];
+  const [, COMMAND = ''] = JOURNAL.match(/^\$ (node --test .*)$/m) ?? [];
+  let project: TemporaryProject;
+
+  beforeAll(() => {
+    project = temporaryProject([
+      ['contract.test.js', CASES],
+      ['wrong.test.js', CASES.replace('topic: 200', 'topic: 199')],
+    ]);
+  });
+
+  afterAll(() => project.remove());
+
+  const run = (file: string) => {
+    const [program = '', ...given] = COMMAND.split(' ');
+    const { status, stdout } = spawnSync(program, [...given.slice(0, -1), file], {
+      cwd: project.folder,
+      encoding: 'utf8',
+      env: { ...process.env, NODE_OPTIONS: '' },
+    });
+    return { status, stdout };
+  };
+
+  test("the cases run with Node's own runner, and a journal passes them", () => {
+    const { status, stdout } = run('contract.test.js');
+    expect(stdout).toMatch(/fail 0/);
+    expect(stdout).toMatch(/pass [1-9]\d+/);
+    expect(status).toBe(0);
+  });
+
+  test('a keeper that does not count as it says fails', () => {
+    const { status, stdout } = run('wrong.test.js');
+    expect(stdout).toMatch(/a limit in bytes/);
+    expect(status).toBe(1);
+  });
+});
+
 describe('the package', () => {
   test('exports what the README says, and nothing by accident', async () => {
     const { name } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -118,5 +157,14 @@ describe('the package', () => {
       'mercure',
       'readKeys',
     ]);
+    expect(Object.keys(await import(join(process.cwd(), 'dist/journal/index.js'))).sort()).toEqual([
+      'BEGINNING',
+      'JournalError',
+      'comparePositions',
+      'isPosition',
+      'parsePosition',
+    ]);
+    const contract = await import(join(process.cwd(), 'dist/journal/contract/index.js'));
+    expect(Object.keys(contract)).toEqual(['journalContract']);
   });
 });

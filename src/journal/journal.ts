@@ -126,7 +126,7 @@ export interface ReadRange {
 }
 
 export interface ReadResult {
-  /** In order of position. Empty only if the range holds no more. */
+  /** In order of position, as many as the range's maxima allow: fewer only if the range holds no more. */
   readonly entries: readonly Entry[];
   /**
    * Entries after `after` may have been trimmed away: the reader may have missed updates, of any topic. Some
