@@ -14,15 +14,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { open as openLmdb } from 'lmdb';
 import {
-  allTopics,
-  dataOf,
-  NO_LIMIT,
-  newestOf,
-  readAll,
-  until,
-  update,
-} from '../src/journal/contract/tools.js';
-import {
   comparePositions,
   type EntryRef,
   type Journal,
@@ -33,7 +24,18 @@ import { openLmdbJournal } from '../src/journal/lmdb.js';
 import { FACT_ENCODER } from '../src/journal/lmdb-entry.js';
 import { checkJournal } from '../src/journal/lmdb-save.js';
 import { DISK_OVERHEAD } from '../src/journal/retention.js';
-import { KEEP_ALL, setClock, testContract } from './support/journal-contract.js';
+import {
+  allTopics,
+  dataOf,
+  KEEP_ALL,
+  NO_LIMIT,
+  newestOf,
+  readAll,
+  setClock,
+  testContract,
+  until,
+  update,
+} from './support/journal-contract.js';
 import {
   buildJournalProcess,
   canLiftFileLimit,

@@ -1,8 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { readAll, update } from '../src/journal/contract/tools.js';
 import { openMemoryJournal } from '../src/journal/memory.js';
 import { MEMORY_OVERHEAD } from '../src/journal/retention.js';
-import { KEEP_ALL, setClock, testContract } from './support/journal-contract.js';
+import { KEEP_ALL, readAll, setClock, testContract, update } from './support/journal-contract.js';
 import { JournalHandle } from './support/journal-handles.js';
 
 const open = async (retention: Parameters<typeof openMemoryJournal>[0]) =>

@@ -1,10 +1,9 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { follow, update } from '../src/journal/contract/tools.js';
 import { openLmdbJournal } from '../src/journal/lmdb.js';
 import { openMemoryJournal } from '../src/journal/memory.js';
-import { KEEP_ALL } from './support/journal-contract.js';
+import { follow, KEEP_ALL, update } from './support/journal-contract.js';
 import { temporaryDirectory } from './support/journal-process.js';
 
 let directory: string;

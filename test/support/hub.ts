@@ -68,6 +68,11 @@ export class HubClient {
       ?.slice('id: '.length);
   }
 
+  /** Where it began, of one that has given no id. */
+  get firstEventId(): string | undefined {
+    return this.#text.match(/^id: (.*)$/m)?.[1];
+  }
+
   get data(): string[] {
     return this.events.map(({ data }) => data);
   }
