@@ -26,7 +26,7 @@ export type Places = readonly number[];
  * A publisher with more than this part of {@link MAX_KEYS_BYTES} loses its own keys first. So a publisher with fewer
  * keeps them, unless more than 256 others flood together. With a smaller part, finding out whose keys go takes longer.
  */
-const PUBLISHER_SHARE = 1 / 256;
+export const KEYS_SHARE = 1 / 256;
 
 /** What a key takes in memory beside its text, as measured, and what a publisher takes that has any. */
 const KEY_BYTES = 350;
@@ -106,7 +106,7 @@ export class AppendKeys {
     maxUpdates: Number.MAX_SAFE_INTEGER,
     maxBytes: MAX_KEYS_BYTES,
     maxAgeMs: KEY_MAX_AGE_MS,
-    publisherShare: PUBLISHER_SHARE,
+    publisherShare: KEYS_SHARE,
   });
 
   /** What is remembered under a key, if it is not too old. */

@@ -1,5 +1,6 @@
 /** The parts of the script that appends which remember idempotency keys. */
 
+import { KEYS_SHARE } from '../../append-keys.js';
 import { KEY_MAX_AGE_MS, MAX_KEYS_BYTES } from '../../journal.js';
 
 /** Finds a key that is remembered and not too old: its digest and its places. */
@@ -20,7 +21,7 @@ end
  */
 export const KEYS_SCRIPT = `
 local MAX_KEYS_BYTES = ${MAX_KEYS_BYTES}
-local KEYS_SHARE = MAX_KEYS_BYTES / 16
+local MAX_KEYS_BYTES_OF_ONE = ${KEYS_SHARE * MAX_KEYS_BYTES}
 local FORGET_STEP = 256
 
 local function forgetKey(name)
@@ -55,7 +56,7 @@ for _ = 1, FORGET_STEP + #keysInOrder do
     forgetKey(oldest[1])
   elseif state.keysBytes > MAX_KEYS_BYTES then
     local heaviest = call('ZREVRANGE', KEY_BYTES, 0, 0, 'WITHSCORES')
-    if tonumber(heaviest[2]) > KEYS_SHARE then
+    if tonumber(heaviest[2]) > MAX_KEYS_BYTES_OF_ONE then
       forgetKey(call('LINDEX', BASE .. 'keys-of:' .. heaviest[1], 0))
     else
       forgetKey(oldest[1])
