@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { afterEach, describe, expect, test } from '@jest/globals';
@@ -56,6 +56,24 @@ describe('compose.yaml', () => {
       expect(depends_on[node].condition).toBe('service_healthy');
       expect(extra_hosts).toContain(`${node}:${services[node].networks.default.ipv4_address}`);
     }
+  });
+});
+
+describe('the image', () => {
+  test('has every package that the service imports, and none that only the tests do', () => {
+    const { dependencies } = JSON.parse(file('package.json'));
+    const imported = readdirSync('src', { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .flatMap((name) => [
+        ...file(`src/${name}`).matchAll(/(?:\bfrom |\bimport\(|^import )'([^']+)'/gm),
+      ])
+      .map(([, specifier = '']) => /^(?:@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? '')
+      .filter((name) => !name.startsWith('.') && !name.startsWith('node:'));
+    expect(imported).toContain('redis');
+    expect([...new Set(imported)].sort()).toEqual(Object.keys(dependencies).sort());
+    expect(file('Dockerfile')).toMatch(
+      /npm prune --omit=dev.*COPY --from=build \/app\/node_modules/s,
+    );
   });
 });
 
