@@ -63,8 +63,10 @@ export async function startService(config: Config): Promise<Service> {
   let roster: Roster | undefined;
   try {
     if (config.SUBSCRIPTIONS) {
-      const tell = (message: string) => summedLog.add('roster', message);
-      roster = await openRoster(config.JOURNAL, { log: tell });
+      roster = await openRoster(config.JOURNAL, {
+        prefix: config.JOURNAL_PREFIX,
+        log: (message) => summedLog.add('roster', message),
+      });
     }
     const { url, stop } = await serve(config, keys, { journal, roster, feeds, summedLog });
     if (keys === undefined) return { url, stop, notice: WITHOUT_KEY };

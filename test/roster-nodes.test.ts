@@ -249,7 +249,7 @@ describe('while Redis is away', () => {
     redis.resume();
     await until(() => b.log.length === 2);
     expect(b.log).toEqual([
-      'Redis does not keep the subscriptions of this node: The server has not answered for 3 s.',
+      'Redis does not keep the subscriptions of this node: It has not answered in time.',
       'Redis keeps the subscriptions of this node again.',
     ]);
     expect(await all(b.roster)).toEqual([entry('x', 'one')]);

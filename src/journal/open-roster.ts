@@ -1,4 +1,5 @@
 import { MemoryRoster } from './memory-roster.js';
+import { isRedis } from './redis/url.js';
 import type { Roster } from './roster.js';
 
 export interface RosterOptions {
@@ -15,7 +16,7 @@ export interface RosterOptions {
  * @throws {JournalError} ERR_JOURNAL_OPEN.
  */
 export async function openRoster(url: string, options: RosterOptions = {}): Promise<Roster> {
-  if (!/^rediss?:/.test(url)) return new MemoryRoster();
+  if (!isRedis(url)) return new MemoryRoster();
   const { openRedisRoster } = await import('./redis/redis-roster.js');
   const { prefix = 'sse-hub', ...rest } = options;
   return openRedisRoster(url, { prefix, ...rest });

@@ -10,9 +10,12 @@ import type {
   RosterWatcher,
   Subscriber,
 } from '../roster.js';
-import { BEAT, CLAIM, JOIN, LEAVE, NODES, NOTE, PAGE, TAKE_LEFT } from './lua/roster.js';
-import { RedisLink } from './roster-link.js';
+import { ALLOWED, parseAddress } from './address.js';
+import { reasonText } from './failures.js';
+import { RosterLink } from './roster-link.js';
+import { ROSTER_SCRIPTS as SCRIPTS, type Script } from './scripts.js';
 import { StandstillWatch } from './standstill.js';
+import { redact } from './url.js';
 
 export interface RedisRosterOptions {
   /** What the keys start with, within the braces that put all of them into one slot of a cluster. */
@@ -44,24 +47,28 @@ const RETRY_MS = 1_000;
  * @throws {JournalError} ERR_JOURNAL_OPEN: it cannot be reached, or nodes of another version share it.
  */
 export async function openRedisRoster(url: string, options: RedisRosterOptions): Promise<Roster> {
-  const link = new RedisLink(url);
+  const address = parseAddress(url);
+  if (address === undefined) {
+    throw new JournalError('ERR_JOURNAL_OPEN', `Redis is at ${ALLOWED}, not ${redact(url)}.`);
+  }
+  const link = new RosterLink(address);
   const roster = new RedisRoster(link, options);
   try {
     await roster.join();
   } catch (error) {
     link.close();
     if (error instanceof JournalError) throw error;
-    // Without the cause, in which the URL's password might be.
     throw new JournalError(
       'ERR_JOURNAL_OPEN',
-      `The subscriptions of all nodes cannot be kept in Redis: ${reasonOf(error)}.`,
+      `The subscriptions of all nodes cannot be kept at ${address.name}: ${reasonText(error)}`,
+      { cause: error },
     );
   }
   return roster;
 }
 
 class RedisRoster implements Roster {
-  readonly #link: RedisLink;
+  readonly #link: RosterLink;
   readonly #prefix: string;
   readonly #timeoutMs: number;
   readonly #log: (message: string) => void;
@@ -81,7 +88,7 @@ class RedisRoster implements Roster {
   #inheriting: Promise<void> | undefined;
   #isClosed = false;
 
-  constructor(link: RedisLink, { prefix, timeoutMs = 30_000, log }: RedisRosterOptions) {
+  constructor(link: RosterLink, { prefix, timeoutMs = 30_000, log }: RedisRosterOptions) {
     this.#link = link;
     this.#prefix = `{${prefix}}:roster`;
     this.#timeoutMs = timeoutMs;
@@ -109,7 +116,7 @@ class RedisRoster implements Roster {
       this.#throwIfClosed();
       if (node !== this.#node) return { noted: false };
       try {
-        const isNoted = await this.#run(NOTE, keys, args);
+        const isNoted = await this.#run(SCRIPTS.note, keys, args);
         if (node !== this.#node) return { noted: false };
         if (isNoted === 1) break;
         await this.#rejoin();
@@ -157,7 +164,7 @@ class RedisRoster implements Roster {
     clearTimeout(this.#timer);
     if (this.#absence === undefined) {
       // If it fails, the others find out by themselves.
-      await this.#run(LEAVE, [this.#key('nodes')], [this.#node]).catch(() => undefined);
+      await this.#run(SCRIPTS.leave, [this.#key('nodes')], [this.#node]).catch(() => undefined);
     }
     this.#link.close();
   }
@@ -168,7 +175,7 @@ class RedisRoster implements Roster {
 
   async #join(): Promise<void> {
     const keys = [this.#key('version'), this.#key('nodes')];
-    const version = await this.#run(JOIN, keys, [VERSION, this.#node]);
+    const version = await this.#run(SCRIPTS.join, keys, [VERSION, this.#node]);
     if (version === VERSION) return;
     throw new JournalError(
       'ERR_JOURNAL_OPEN',
@@ -212,7 +219,7 @@ class RedisRoster implements Roster {
     const node = this.#node;
     const [notes] = this.#keysOf(node);
     const answer = await this.#run(
-      BEAT,
+      SCRIPTS.beat,
       [this.#key('nodes'), this.#key('left'), notes],
       [node, this.#isSettled ? '1' : '0', this.#change, this.#changeUnderWay ?? this.#change],
     );
@@ -243,7 +250,7 @@ class RedisRoster implements Roster {
     try {
       for (const [hash, node, count] of found) {
         const keys = [this.#key('nodes'), this.#key('left')];
-        if ((await this.#run(CLAIM, keys, [node, hash, count])) === 1) {
+        if ((await this.#run(SCRIPTS.claim, keys, [node, hash, count])) === 1) {
           await this.#publishLeft(node, watcher);
         }
       }
@@ -257,7 +264,7 @@ class RedisRoster implements Roster {
     let published = '';
     while (!this.#isClosed) {
       const keys = [this.#key('left'), ...this.#keysOf(node)];
-      const answer = await this.#run(TAKE_LEFT, keys, [node, published, randomUUID()]);
+      const answer = await this.#run(SCRIPTS.takeLeft, keys, [node, published, randomUUID()]);
       if (answer === null) return;
       const [change, ends] = answer as [string, string];
       await watcher.left(departureOf(change, ends));
@@ -267,18 +274,22 @@ class RedisRoster implements Roster {
 
   /** In an order that does not depend on who asks. */
   async #nodes(): Promise<string[]> {
-    const nodes = (await this.#run(NODES, [this.#key('nodes')], [])) as string[];
+    const nodes = (await this.#run(SCRIPTS.nodes, [this.#key('nodes')], [])) as string[];
     return nodes.sort();
   }
 
   async #page(node: string, from: string, to: string, size: number): Promise<Listed[]> {
     const [, subscriptions, payloads] = this.#keysOf(node);
-    const answer = await this.#run(PAGE, [subscriptions, payloads], [from, to, String(size)]);
+    const answer = await this.#run(
+      SCRIPTS.page,
+      [subscriptions, payloads],
+      [from, to, String(size)],
+    );
     const [members, texts] = answer as [string[], (string | null)[]];
     return members.map((member, n) => ({ member, entry: entryOf(member, texts[n]) }));
   }
 
-  #run(script: string, keys: readonly string[], args: readonly string[]): Promise<unknown> {
+  #run(script: Script, keys: readonly string[], args: readonly string[]): Promise<unknown> {
     return this.#link.run(script, keys, args);
   }
 
@@ -296,7 +307,7 @@ class RedisRoster implements Roster {
     }
     throw new JournalError(
       'ERR_JOURNAL_UNAVAILABLE',
-      `The subscriptions cannot be read: Redis is not there for them (${reason}).`,
+      `The subscriptions cannot be read: Redis is not there for them. ${reason}`,
     );
   }
 
@@ -305,8 +316,8 @@ class RedisRoster implements Roster {
     this.#nodesWatch.reset();
     this.#leftWatch.reset();
     if (this.#absence !== undefined || this.#isClosed) return;
-    this.#absence = reasonOf(error);
-    this.#log(`Redis does not keep the subscriptions of this node: ${this.#absence}.`);
+    this.#absence = reasonText(error);
+    this.#log(`Redis does not keep the subscriptions of this node: ${this.#absence}`);
   }
 
   #back(): void {
@@ -421,8 +432,4 @@ function idempotencyKey(change: string): string {
 
 function nameNode(): string {
   return randomUUID();
-}
-
-function reasonOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
 }

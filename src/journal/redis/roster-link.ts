@@ -1,115 +1,58 @@
-import { createHash } from 'node:crypto';
-import { createClient } from 'redis';
+/** The roster's connection to Redis, beside those of the journal, which may have much to send. */
 
-/** How long a server may take to accept a connection, and for a command. */
-const TIMEOUT_MS = 3_000;
-/** Commands that wait for their answers at most. */
-const MAX_COMMANDS = 1_000;
+import type { Address } from './address.js';
+import { RefusedError } from './failures.js';
+import { Line, openClient, type Reply } from './line.js';
+import type { Script } from './scripts.js';
 
 /**
- * A connection to a server, for scripts. Each ends within some seconds, whatever happens to the server. If the connection
- * has ended, the next script opens another one: so whoever runs them says how often that is tried.
+ * Runs scripts. Each ends within some seconds, whatever happens to the server. If the connection has ended, the next
+ * script opens another one: so whoever runs them says how often that is tried.
  */
-export class RedisLink {
-  readonly #url: string;
-  #client: Promise<Client> | undefined;
+export class RosterLink {
+  readonly #address: Address;
+  #line: Promise<Line> | undefined;
   #isClosed = false;
 
-  constructor(url: string) {
-    this.#url = url;
+  constructor(address: Address) {
+    this.#address = address;
   }
 
   /** @throws {Error} if a script is refused, or not answered in time; then it may have run all the same. */
-  async run(script: string, keys: readonly string[], args: readonly string[]): Promise<unknown> {
-    if (this.#isClosed) throw new Error('The connection is closed');
-    this.#client ??= this.#connect();
-    const client = await this.#client;
-    const rest = [String(keys.length), ...keys, ...args];
+  async run(script: Script, keys: readonly string[], args: readonly string[]): Promise<Reply> {
+    if (this.#isClosed) throw new Error('The connection has been closed');
+    this.#line ??= this.#open();
+    const line = await this.#line;
     try {
-      return await this.#send(client, ['EVALSHA', digestOf(script), ...rest]);
+      return await line.run(script, keys, args);
     } catch (error) {
-      if (!String(error).includes('NOSCRIPT')) throw error;
-      return this.#send(client, ['EVAL', script, ...rest]);
+      if (error instanceof RefusedError && error.isOfConnection) this.#leave(line, error);
+      throw error;
     }
   }
 
   /** Lets go of it. What is under way fails. */
   close(): void {
     this.#isClosed = true;
-    this.#client?.then((client) => client.destroy()).catch(() => undefined);
+    this.#line?.then((line) => line.close()).catch(() => undefined);
   }
 
-  async #connect(): Promise<Client> {
-    const client: Client = createClient({
-      url: this.#url,
-      disableOfflineQueue: true,
-      commandsQueueMaxLength: MAX_COMMANDS,
-      socket: { connectTimeout: TIMEOUT_MS, reconnectStrategy: false },
-    });
-    let isOpen = false;
-    const end = () => {
-      if (isOpen) this.#client = undefined;
-      isOpen = false;
-    };
-    // Which error it is, each command tells.
-    client.on('error', end);
-    client.on('end', end);
+  async #open(): Promise<Line> {
     try {
-      // Beyond the connection, which has a limit of its own, this is what a server that stands still never answers.
-      await within(TIMEOUT_MS, client.connect());
-      isOpen = true;
-      return client;
+      const client = await openClient(await this.#address.resolve());
+      return new Line(client, () => {
+        this.#line = undefined;
+      });
     } catch (error) {
-      this.#client = undefined;
-      if (client.isOpen) client.destroy();
+      this.#line = undefined;
       throw error;
     }
   }
 
-  async #send(client: Client, command: readonly string[]): Promise<unknown> {
-    try {
-      return await within(TIMEOUT_MS, client.sendCommand(command));
-    } catch (error) {
-      // Without an answer it may stay open for a quarter of an hour. Another one is not asked for more.
-      if (error instanceof NoAnswerError && client.isOpen) client.destroy();
-      throw error;
-    }
+  /** Another server has what is asked for: the next connection finds it. */
+  #leave(line: Line, { movedTo }: RefusedError): void {
+    if (movedTo !== undefined) this.#address.moved(movedTo);
+    this.#line = undefined;
+    line.close();
   }
-}
-
-/** What of a client is used here. */
-interface Client {
-  readonly isOpen: boolean;
-  connect(): Promise<unknown>;
-  sendCommand(command: readonly string[]): Promise<unknown>;
-  destroy(): void;
-  on(event: 'error' | 'end', listener: () => void): unknown;
-}
-
-class NoAnswerError extends Error {}
-
-async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new NoAnswerError(`The server has not answered for ${timeoutMs / 1_000} s`));
-    }, timeoutMs);
-  });
-  try {
-    return await Promise.race([answer, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-const digests = new Map<string, string>();
-
-/** What the server calls a script that it knows. */
-function digestOf(script: string): string {
-  let digest = digests.get(script);
-  if (digest === undefined) {
-    digest = createHash('sha1').update(script).digest('hex');
-    digests.set(script, digest);
-  }
-  return digest;
 }

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { APPEND } from './lua/append.js';
 import { ATTACH } from './lua/attach.js';
 import { BOUNDS, FETCH, LOCATE, NEWEST, PLACES, READ, TOPICS, TRIMMED_TOPICS } from './lua/read.js';
+import { BEAT, CLAIM, JOIN, LEAVE, NODES, NOTE, PAGE, TAKE_LEFT } from './lua/roster.js';
 
 export interface Script {
   readonly text: string;
@@ -22,6 +23,18 @@ export const SCRIPTS = {
   read: script(READ),
   topics: script(TOPICS),
   trimmedTopics: script(TRIMMED_TOPICS),
+} as const;
+
+/** Those of the roster, on a connection of its own. */
+export const ROSTER_SCRIPTS = {
+  beat: script(BEAT),
+  claim: script(CLAIM),
+  join: script(JOIN),
+  leave: script(LEAVE),
+  nodes: script(NODES),
+  note: script(NOTE),
+  page: script(PAGE),
+  takeLeft: script(TAKE_LEFT),
 } as const;
 
 function script(text: string): Script {
