@@ -68,6 +68,8 @@ const schema = z.object({
   JWT_AUDIENCE: z.string().optional(),
   /** Whether active subscriptions are published and can be read. */
   SUBSCRIPTIONS: flag().default(false),
+  /** After this time without a sign of life, the other nodes take over the subscriptions that a node has left. */
+  SUBSCRIPTIONS_TIMEOUT: duration(1_000, 24 * 60 * 60 * 1_000).prefault('30s'),
   /** Which of the built-in feeds are served: a list of their names, or `none`. */
   FEEDS: z.string().default(FEED_NAMES.join()).transform(parseFeeds),
   /** Whose `X-Forwarded-For` or `Forwarded` says who asks; see limits/client-address.ts. */

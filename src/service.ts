@@ -65,7 +65,8 @@ export async function startService(config: Config): Promise<Service> {
     if (config.SUBSCRIPTIONS) {
       roster = await openRoster(config.JOURNAL, {
         prefix: config.JOURNAL_PREFIX,
-        log: (message) => summedLog.add('roster', message),
+        timeoutMs: config.SUBSCRIPTIONS_TIMEOUT,
+        log: (kind, message) => summedLog.add(kind, message),
       });
     }
     const { url, stop } = await serve(config, keys, { journal, roster, feeds, summedLog });

@@ -23,6 +23,7 @@ describe('the settings', () => {
       MAX_TEMPLATE_COST: 150_000,
       MAX_QUEUED_BYTES: 256 * 1024 ** 2,
       SUBSCRIPTIONS: false,
+      SUBSCRIPTIONS_TIMEOUT: 30_000,
       TRUST_PROXY: false,
       MAX_CONNECTIONS: 10_000,
       MAX_CONNECTIONS_PER_ADDRESS: 100,

@@ -5,8 +5,10 @@ import type { Roster } from './roster.js';
 export interface RosterOptions {
   /** What the keys in Redis start with. Default: `sse-hub`. */
   readonly prefix?: string | undefined;
-  /** Told what an operator should know, a line each. */
-  readonly log?: (message: string) => void;
+  /** After so long without a sign of life a node is taken for dead. The same on all nodes. Default: 30,000. */
+  readonly timeoutMs?: number;
+  /** Told what an operator should know, a line each, with the name of what is alike: it may happen many times. */
+  readonly log?: (kind: string, message: string) => void;
 }
 
 /**

@@ -22,8 +22,8 @@ export interface RedisRosterOptions {
   readonly prefix: string;
   /** A node that has not beaten for so long is taken for dead. Default: 30,000. */
   readonly timeoutMs?: number;
-  /** Told when the roster goes away and when it is back, a line each. */
-  readonly log?: (message: string) => void;
+  /** Told when the roster goes away and when it is back, a line each, with the name of what is alike. */
+  readonly log?: (kind: string, message: string) => void;
 }
 
 /** Of what is stored. Nodes of different versions do not share a roster. */
@@ -71,7 +71,7 @@ class RedisRoster implements Roster {
   readonly #link: RosterLink;
   readonly #prefix: string;
   readonly #timeoutMs: number;
-  readonly #log: (message: string) => void;
+  readonly #log: (kind: string, message: string) => void;
   readonly #nodesWatch: StandstillWatch;
   readonly #leftWatch: StandstillWatch;
   #watcher: RosterWatcher | undefined;
@@ -192,7 +192,10 @@ class RedisRoster implements Roster {
       this.#changeUnderWay = undefined;
       this.#isSettled = true;
       await this.#join();
-      this.#log('This node was taken for dead: its subscriptions are announced again.');
+      this.#log(
+        'roster expelled',
+        'This node was taken for dead: its subscriptions are announced again.',
+      );
       this.#watcher?.expelled();
     })().finally(() => {
       this.#rejoining = undefined;
@@ -317,13 +320,16 @@ class RedisRoster implements Roster {
     this.#leftWatch.reset();
     if (this.#absence !== undefined || this.#isClosed) return;
     this.#absence = reasonText(error);
-    this.#log(`Redis does not keep the subscriptions of this node: ${this.#absence}`);
+    this.#log(
+      'roster away',
+      `Redis does not keep the subscriptions of this node: ${this.#absence}`,
+    );
   }
 
   #back(): void {
     if (this.#absence === undefined) return;
     this.#absence = undefined;
-    this.#log('Redis keeps the subscriptions of this node again.');
+    this.#log('roster back', 'Redis keeps the subscriptions of this node again.');
   }
 
   #throwIfClosed(): void {
