@@ -184,7 +184,8 @@ function untilEnded(service, work) {
 
 /**
  * Fills the journal to its retention, so that replays are long and the oldest updates are trimmed. The updates are
- * small, of which the window in memory takes the most room: what comes later cannot make it grow.
+ * small, of which the window in memory takes the most room: what comes later cannot make it grow. They have
+ * Idempotency-Keys, as honest publishers' have: what is remembered of these would grow in the run, without strangers.
  */
 async function fillJournal(port, count) {
   const bearer = token({ publish: ['https://filling.example/{number}'] }, { sub: 'filling' });
@@ -200,7 +201,11 @@ async function fillJournal(port, count) {
       port,
       path: '/hub',
       method: 'POST',
-      headers: { Authorization: `Bearer ${bearer}`, 'Content-Type': 'application/x-ndjson' },
+      headers: {
+        Authorization: `Bearer ${bearer}`,
+        'Content-Type': 'application/x-ndjson',
+        'Idempotency-Key': `filling ${done}`,
+      },
     }).end(lines.join('\n'));
     const [response] = await once(asked, 'response');
     response.resume();

@@ -83,12 +83,14 @@ function lateness(what, name, honest, windows, maxP99) {
   return failures;
 }
 
-/** One minute after the other, and the last. Of a shorter time there is none: it is the whole. */
+/** One minute after the other, and the last if half of it is new. Of a shorter time there is none: it is the whole. */
 function minutesOf(windows, name) {
   return windows.flatMap((window, index) => {
     const begin = index + 1 - WINDOWS_PER_MINUTE;
-    const isLast = index === windows.length - 1;
-    if (begin < 0 || (begin % WINDOWS_PER_MINUTE !== 0 && !isLast)) return [];
+    if (begin < 0) return [];
+    const beyond = begin % WINDOWS_PER_MINUTE;
+    const isLast = index === windows.length - 1 && beyond >= WINDOWS_PER_MINUTE / 2;
+    if (beyond !== 0 && !isLast) return [];
     const attacks = windows.slice(begin, index + 1).flatMap((each) => each.attacks);
     return { p99: window[name].minute.p99, at: window.at, attacks: [...new Set(attacks)] };
   });
