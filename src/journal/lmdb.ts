@@ -36,15 +36,7 @@ import {
 } from './journal.js';
 import { JournalClock } from './journal-clock.js';
 import { type DamageReport, Damages } from './lmdb-damage.js';
-import {
-  comparePlaces,
-  decodeEntry,
-  encodeEntry,
-  type Place,
-  toEntry,
-  toPosition,
-  toStored,
-} from './lmdb-entry.js';
+import { comparePlaces, decodeEntry, type Place, toEntry, toPosition } from './lmdb-entry.js';
 import {
   type Databases,
   damagedError,
@@ -54,6 +46,7 @@ import {
 } from './lmdb-files.js';
 import { LmdbKeys } from './lmdb-keys.js';
 import { Ledger, type LedgerChange, ledgerState } from './lmdb-ledger.js';
+import { RecordEncoder } from './lmdb-records.js';
 import {
   admitsAll,
   later,
@@ -333,23 +326,22 @@ class LmdbJournal implements Journal {
     const appendedAt = change.state.clock.time;
     const keysChange = this.#keys.prepare(keys, appendedAt);
     const lost = this.#lostWith(change);
-    const keyOf = topicKeys();
-    let sequence = this.#nextSequence; // Of the first that is added.
+    const place: Place = [this.#epoch, this.#nextSequence];
+    const encoder = new RecordEncoder();
+    const toAdd = await encoder.added(added, place, appendedAt);
+    const toRemove = await encoder.removed(change.outdated);
     const written = root.batch(() => {
       // Nothing in here may throw: what had been put until then would be committed.
-      for (const entry of added) {
-        const place: Place = [this.#epoch, sequence++];
-        entries.put(place, encodeEntry(place, toStored(entry, appendedAt)));
-        for (const topic of entry.topics) topics.put(keyOf(topic), place);
-        if (entry.id !== entry.position) ids.put(Buffer.from(entry.id), place);
+      for (const { place, value, topics: keys, ownId } of toAdd) {
+        entries.put(place, value);
+        for (const key of keys) topics.put(key, place);
+        if (ownId !== undefined) ids.put(ownId, place);
       }
       if (added.length > 0 && !this.#epochIsStored) epochs.put(this.#epoch, true);
-      for (const { key, entry } of change.outdated) {
-        entries.remove(key);
-        // Nobody knows the topics of a damaged one, so the indexes go on naming it.
-        if (entry === undefined) continue;
-        for (const topic of entry.topics) topics.remove(Buffer.from(topic), key);
-        if (entry.id !== entry.position) ids.remove(Buffer.from(entry.id), key);
+      for (const { place, topics: keys, ownId } of toRemove) {
+        entries.remove(place);
+        for (const key of keys) topics.remove(key, place);
+        if (ownId !== undefined) ids.remove(ownId, place);
       }
       if (lost.length > 0) facts.put('lost', lost);
       this.#ledger.write(change);
@@ -527,17 +519,6 @@ function isKey(text: string): boolean {
   return (
     text !== '' && (3 * text.length <= MAX_KEY_BYTES || Buffer.byteLength(text) <= MAX_KEY_BYTES)
   );
-}
-
-/** Makes texts keys, equal ones in a row once. */
-function topicKeys(): (text: string) => Buffer {
-  let last: string | undefined;
-  let key: Buffer = Buffer.alloc(0);
-  return (text) => {
-    if (text !== last) key = Buffer.from(text);
-    last = text;
-    return key;
-  };
 }
 
 /** A topic or an id as a key, if it can be one: clients may ask for anything. */
