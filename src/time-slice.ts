@@ -1,5 +1,6 @@
 // The global of this name is a getter of its own, which takes longer than the look at the clock.
 import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 
 /** How long work of one kind may occupy one turn of the event loop. */
 const BUDGET_MS = 5;
@@ -21,18 +22,30 @@ export interface TimeSlice {
   next(): Promise<void>;
 }
 
+export interface TurnBudgetOptions {
+  /** Whether this kind of work waits for its own long turns only, and not for those of others. */
+  readonly isUrgent?: boolean;
+  /**
+   * Whether this kind of work pauses after a long turn for as long as it took, if anybody else had something to do
+   * meanwhile: an update goes through several turns until it is published, and waits in each for what is under way.
+   */
+  readonly isPatient?: boolean;
+}
+
 /**
  * What work of one kind has of a turn of the event loop: 5 ms from the first look on. Where that was not enough, the
  * next turns are without such work, whatever its kind: see {@link Rest}.
  */
 export class TurnBudget {
   readonly #isUrgent: boolean;
+  readonly #isPatient: boolean;
   #isBegun = false;
   #end = 0;
+  #pause: Promise<void> | undefined;
 
-  /** @param isUrgent whether this kind of work waits for its own long turns only, and not for those of others. */
-  constructor({ isUrgent = false } = {}) {
+  constructor({ isUrgent = false, isPatient = false }: TurnBudgetOptions = {}) {
     this.#isUrgent = isUrgent;
+    this.#isPatient = isPatient;
   }
 
   get isOver(): boolean {
@@ -45,20 +58,39 @@ export class TurnBudget {
     if (!this.#isBegun) {
       this.#isBegun = true;
       this.#end = now + BUDGET_MS;
-      setImmediate(() => this.#endTurn(now));
+      const events = this.#isPatient ? eventCount() : 0;
+      setImmediate(() => this.#endTurn(now, events));
     }
     return now >= this.#end;
   }
 
-  #endTurn(begunAt: number): void {
-    const now = performance.now();
-    if (now < this.#end) this.#isBegun = false;
-    else {
-      rest.begin(now - begunAt, () => {
-        this.#isBegun = false;
-      });
-    }
+  /** Resolves in the next turn, or at the end of a pause. Then there may be time again. */
+  next(): Promise<void> {
+    return this.#pause ?? nextTurn();
   }
+
+  #endTurn(begunAt: number, events: number): void {
+    const now = performance.now();
+    if (now < this.#end) {
+      this.#isBegun = false;
+      return;
+    }
+    const tookMs = now - begunAt;
+    rest.begin(tookMs, async () => {
+      const restMs = now + tookMs - performance.now();
+      if (this.#isPatient && restMs > 0 && eventCount() > events) {
+        this.#pause = sleep(restMs);
+        await this.#pause;
+        this.#pause = undefined;
+      }
+      this.#isBegun = false;
+    });
+  }
+}
+
+/** How many events the system has told this process of. */
+function eventCount(): number {
+  return performance.nodeTiming.uvMetricsInfo.events;
 }
 
 /** To be called for each connection that is accepted. */

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { performance } from 'node:perf_hooks';
 import { describe, expect, test } from '@jest/globals';
 import { noteAccepted, TurnBudget } from '../src/time-slice.js';
@@ -60,5 +61,16 @@ describe('after a turn that was long', () => {
     expect(restedMs).toBeGreaterThan(tookMs / 2);
     // It ends, though connections still come.
     expect(restedMs).toBeLessThan(tookMs * 100);
+  });
+
+  test('what is patient pauses as long as it took, if others have something to do', async () => {
+    const budget = new TurnBudget({ isPatient: true });
+    const other = readFile('package.json');
+    const begunAt = performance.now();
+    workLong(budget);
+    const tookMs = performance.now() - begunAt;
+    while (budget.isOver) await budget.next();
+    expect(performance.now() - begunAt).toBeGreaterThanOrEqual(2 * tookMs - 1);
+    await other;
   });
 });

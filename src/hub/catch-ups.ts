@@ -1,5 +1,4 @@
 import { performance } from 'node:perf_hooks';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EventStream } from '../sse/event-stream.js';
 import { type TimeSlice, TurnBudget } from '../time-slice.js';
 
@@ -25,7 +24,7 @@ export class CatchUps {
   #running = 0;
   /** In order of their coming. */
   readonly #waiting = new Set<() => void>();
-  readonly #budget = new TurnBudget();
+  readonly #budget = new TurnBudget({ isPatient: true });
 
   /** How many clients are read for at this moment, and how many wait for their turn. */
   get size(): number {
@@ -61,7 +60,7 @@ export class CatchUps {
         // Those who wait go first: what takes long is done in many turns.
         this.#leave();
         await this.#enter();
-        while (stream.writable && budget.isOver) await nextTurn();
+        while (stream.writable && budget.isOver) await budget.next();
         if (!stream.writable) throw new ClientGone();
         end = performance.now() + TURN_MS;
       },
