@@ -46,6 +46,40 @@ describe('a herd of clients that open streams', () => {
   });
 });
 
+describe('requests other than GET', () => {
+  test('begin at once, but for those of a flood, a few of them in each turn', async () => {
+    const { begun, come } = requests();
+    const flood = Array.from({ length: 10 }, () => ({ destroyed: false }));
+    for (const socket of flood) {
+      for (let n = 0; n < 100; n += 1) come('HEAD', `flood ${n}`, socket);
+    }
+    expect(begun.length).toBeGreaterThan(10);
+    expect(begun.length).toBeLessThan(100);
+    while (begun.length < 1_000) {
+      const before = begun.length;
+      await nextTurn();
+      expect(begun.length).toBeGreaterThan(before);
+      expect(begun.length - before).toBeLessThan(100);
+    }
+  });
+
+  test('of one connection are not kept waiting by hundreds of another, and stay in their order', async () => {
+    const { begun, come } = requests();
+    const flood = { destroyed: false };
+    for (let n = 0; n < 500; n += 1) come('POST', `flood ${n}`, flood);
+    const socket = { destroyed: false };
+    come('POST', 'first', socket);
+    come('POST', 'second', socket);
+    await nextTurn();
+    while (!begun.includes('second')) await nextTurn();
+    expect(begun.indexOf('first')).toBeLessThan(begun.indexOf('second'));
+    expect(begun.length).toBeLessThan(300);
+    while (begun.length < 502) await nextTurn();
+    const others = begun.filter((url) => url.startsWith('flood'));
+    expect(others).toEqual(Array.from({ length: 500 }, (_, n) => `flood ${n}`));
+  });
+});
+
 test('a single GET begins at once', async () => {
   const { begun, come } = requests();
   for (let n = 0; n < 3; n += 1) {
