@@ -31,7 +31,8 @@ const HELP = `npm run soak -- [options]
   --max-log-lines N  how many lines the service may log in a minute: 60
   --fill N           how many updates the journal keeps, and has at the beginning: 200000
   --output FILE      where the report goes, instead of soak/results/SEED.json
-  --snapshots        also writes what is on the service's heap before and after the attacks
+  --snapshots        also writes what is on the service's heap before and after the attacks,
+                     which holds it up for seconds: the times of such a run say nothing
   --list             the attacks there are
   --plan             which attacks a seed makes
 

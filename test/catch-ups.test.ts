@@ -85,7 +85,7 @@ describe('the work for a client', () => {
 });
 
 describe('what many clients want at once', () => {
-  test('the list of topics is read once', async () => {
+  test('the list of topics is read once for all that read at the same time', async () => {
     const journal = await journalOf(5_000);
     const test = await openTestHub({ journal, windowMaxBytes: 0 });
     const topics = jest.spyOn(journal, 'topics');
@@ -95,7 +95,8 @@ describe('what many clients want at once', () => {
       ),
     );
     await Promise.all(clients.map((client) => client.has(1)));
-    expect(topics.mock.calls.length).toBe(1);
+    // Eight are read for at a time: on a busy machine these may be done before the next begin. Else it is read 30 times.
+    expect(topics.mock.calls.length).toBeLessThanOrEqual(4);
   });
 
   test('the journal is read and encoded once', async () => {
@@ -127,6 +128,7 @@ describe('an update that no frame can carry', () => {
       await test.journal.append([broken, update('a', '3')]);
       await test.journal.append([broken]);
       await test.journal.append([update('a', '4')]);
+      await live.has(3); // What is not delivered yet would come after the newest.
       const replayed = await subscribe(test, 'a', { from: 'earliest' });
       const latest = await subscribe(test, 'a', { latest: true });
       await Promise.all([live.has(3), replayed.has(3), latest.has(1)]);

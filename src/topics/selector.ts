@@ -63,8 +63,8 @@ export function covers(granted: readonly Selector[], requested: string): boolean
 }
 
 /** What a compiled selector takes at most, in bytes: what was measured of several shapes. */
-export function sizeOf({ text }: Selector): number {
-  return 1_000 + 8 * text.length;
+export function sizeOf({ text, variables }: Selector): number {
+  return 1_000 + 8 * text.length + 150 * variables;
 }
 
 /** Connections with the same selectors share them. Those that were not used for longest leave first. */
