@@ -160,6 +160,8 @@ describe('the package', () => {
     expect(Object.keys(await import(join(process.cwd(), 'dist/journal/index.js'))).sort()).toEqual([
       'BEGINNING',
       'JournalError',
+      'KEY_MAX_AGE_MS',
+      'MAX_KEYS_BYTES',
       'comparePositions',
       'isPosition',
       'parsePosition',
