@@ -9,9 +9,12 @@ import { createClient } from 'redis';
 import { findRedisServer } from '../scripts/find-redis-server.js';
 import type { Journal } from '../src/journal/journal.js';
 import { openRedisJournal, type RedisJournalOptions } from '../src/journal/redis/redis.js';
+import { openRedisRoster } from '../src/journal/redis/redis-roster.js';
+import type { Departure, Roster } from '../src/journal/roster.js';
 import { freePort } from './support/free-port.js';
 import { dataOf, KEEP_ALL, readAll, until, update } from './support/journal-contract.js';
 import { type RedisServer, type RedisServerOptions, startRedis } from './support/redis-server.js';
+import { all, entry, subscriber } from './support/roster-contract.js';
 
 const opened: (() => Promise<unknown>)[] = [];
 
@@ -29,6 +32,12 @@ async function open(url: string, options: Partial<RedisJournalOptions> = {}): Pr
   const journal = await openRedisJournal({ ...KEEP_ALL, sync: 'os', url, ...options });
   opened.push(() => journal.close());
   return journal;
+}
+
+async function openRoster(url: string): Promise<Roster> {
+  const roster = await openRedisRoster(url, { prefix: 'sse-hub', timeoutMs: 600 });
+  opened.push(() => roster.close());
+  return roster;
 }
 
 async function ask(url: string, ...command: string[]): Promise<unknown> {
@@ -156,13 +165,27 @@ describe('a journal in Redis is found', () => {
   test('by a user who may do no more than docs/operations.md lists', async () => {
     const server = await startServer();
     await ask(server.url, 'ACL', 'SETUSER', 'hub', 'on', '>secret', '~{sse-hub}:*', ...PERMISSIONS);
-    const journal = await open(`redis://hub:secret@127.0.0.1:${server.port}`, { replicas: 0 });
+    const url = `redis://hub:secret@127.0.0.1:${server.port}`;
+    const journal = await open(url, { replicas: 0 });
     const refs = await journal.append([update('a', { id: 'x' })], {
       key: { key: 'k', digest: 'd' },
     });
     expect(await journal.locate('x')).toMatchObject({ found: true });
     expect(await journal.newest(['t'], { count: 1 })).toHaveLength(1);
     expect((await journal.bounds()).head).toEqual(refs[0]);
+
+    const [one, two] = [await openRoster(url), await openRoster(url)];
+    await one.note([subscriber('one', ['x'], 'payload'), subscriber('two', ['x'])], []);
+    await one.note([], [subscriber('one', ['x'], 'payload')]);
+    expect(await all(two)).toEqual([entry('x', 'two')]);
+    const left = new Promise<Departure>((resolve) => {
+      two.watch({ left: async (departure) => resolve(departure), expelled: () => undefined });
+    });
+    await one.close();
+    expect(await left).toMatchObject({
+      ended: [{ subscriber: 'one' }],
+      active: [{ subscriber: 'two' }],
+    });
   });
 
   test('by its prefix: two prefixes are two journals', async () => {
@@ -212,6 +235,17 @@ describe('a journal in Redis is found', () => {
       expect(dataOf(await readAll(journal)).at(-1)).toBe(`by ${port}`);
     }
   });
+});
+
+test('the roster of the nodes is found in a cluster by any of its nodes, and by a socket', async () => {
+  const nodes = await startCluster();
+  const { socketPath } = await startServer();
+  const cluster = nodes.map(({ port }) => `redis+cluster://127.0.0.1:${port}`);
+  for (const urls of [cluster, Array(2).fill(`redis+unix://${socketPath}`)]) {
+    const rosters = await Promise.all(urls.map((url) => openRoster(url)));
+    await rosters[0]?.note([subscriber('one', ['x'])], []);
+    for (const roster of rosters) expect(await all(roster)).toEqual([entry('x', 'one')]);
+  }
 });
 
 describe('a journal in Redis is refused', () => {

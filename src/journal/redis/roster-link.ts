@@ -5,6 +5,9 @@ import { RefusedError } from './failures.js';
 import { Line, openClient, type Reply } from './line.js';
 import type { Script } from './scripts.js';
 
+/** So many nodes of a cluster may say, one after the other, that another one has the keys. */
+const MAX_MOVES = 3;
+
 /**
  * Runs scripts. Each ends within some seconds, whatever happens to the server. If the connection has ended, the next
  * script opens another one: so whoever runs them says how often that is tried.
@@ -20,14 +23,17 @@ export class RosterLink {
 
   /** @throws {Error} if a script is refused, or not answered in time; then it may have run all the same. */
   async run(script: Script, keys: readonly string[], args: readonly string[]): Promise<Reply> {
-    if (this.#isClosed) throw new Error('The connection has been closed');
-    this.#line ??= this.#open();
-    const line = await this.#line;
-    try {
-      return await line.run(script, keys, args);
-    } catch (error) {
-      if (error instanceof RefusedError && error.isOfConnection) this.#leave(line, error);
-      throw error;
+    for (let moves = 0; ; moves++) {
+      if (this.#isClosed) throw new Error('The connection has been closed');
+      this.#line ??= this.#open();
+      const line = await this.#line;
+      try {
+        return await line.run(script, keys, args);
+      } catch (error) {
+        if (!(error instanceof RefusedError && error.isOfConnection)) throw error;
+        const isMoved = this.#leave(line, error);
+        if (!isMoved || moves >= MAX_MOVES) throw error;
+      }
     }
   }
 
@@ -49,10 +55,12 @@ export class RosterLink {
     }
   }
 
-  /** Another server has what is asked for: the next connection finds it. */
-  #leave(line: Line, { movedTo }: RefusedError): void {
-    if (movedTo !== undefined) this.#address.moved(movedTo);
+  /** Another server may do better. Returns whether this one has said which. */
+  #leave(line: Line, { movedTo }: RefusedError): boolean {
     this.#line = undefined;
     line.close();
+    if (movedTo === undefined || !this.#address.isCluster) return false;
+    this.#address.moved(movedTo);
+    return true;
   }
 }
