@@ -147,7 +147,7 @@ function announceSubscriptions(hub: Hub, roster: Roster, log: SummedLog): Presen
   return new Presence({
     roster,
     publish: (updates, options) => hub.publish(updates, options),
-    log: (message) => log.add('announcements', message),
+    log: (kind, message) => log.add(kind, message),
   });
 }
 

@@ -37,8 +37,8 @@ export interface PresenceOptions {
   readonly publish: (updates: readonly Update[], options: AppendOptions) => Promise<unknown>;
   /** Where it is noted who is subscribed, and what presence is to be closed before. Default: one of this process alone. */
   readonly roster?: Roster;
-  /** Told what an operator should know, a line each. Default: `console.error`. */
-  readonly log?: (message: string) => void;
+  /** Told what an operator should know, a line each, with the name of what is alike. Default: `console.error`. */
+  readonly log?: (kind: string, message: string) => void;
 }
 
 /** Announcements that are published together. Publishers wait for no more than these. */
@@ -67,7 +67,7 @@ const RETRY_MS = 1_000;
  */
 export class Presence implements RosterWatcher {
   readonly #publish: PresenceOptions['publish'];
-  readonly #log: (message: string) => void;
+  readonly #log: (kind: string, message: string) => void;
   readonly #roster: Roster;
   /** The open streams that are in the roster, or wait for that. */
   readonly #attendances = new Set<Attendance>();
@@ -80,10 +80,10 @@ export class Presence implements RosterWatcher {
   #announced: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
-  constructor({ publish, roster = new MemoryRoster(), log = console.error }: PresenceOptions) {
+  constructor({ publish, roster = new MemoryRoster(), log }: PresenceOptions) {
     this.#publish = publish;
     this.#roster = roster;
-    this.#log = log;
+    this.#log = log ?? ((_, message) => console.error(message));
     roster.watch(this);
   }
 
@@ -97,7 +97,10 @@ export class Presence implements RosterWatcher {
     const topics = [...new Set(selectors.map(({ text }) => text))];
     const bytes = grants === undefined ? bytesOf(topics) : 0;
     if (bytes > 0 && this.#anonymousBytes + bytes > MAX_ANONYMOUS_BYTES) {
-      this.#log('Clients without a token have more subscriptions than are listed.');
+      this.#log(
+        'unlisted subscriptions',
+        'Clients without a token have more subscriptions than are listed.',
+      );
       return;
     }
     this.#anonymousBytes += bytes;
@@ -194,7 +197,9 @@ export class Presence implements RosterWatcher {
     try {
       while (this.#waiting.size > 0) await this.#noteBatch(this.#takeBatch());
     } catch (error) {
-      if (!this.#isClosed) this.#log(`Subscriptions cannot be listed. ${String(error)}`);
+      if (!this.#isClosed) {
+        this.#log('announcements', `Subscriptions cannot be listed. ${String(error)}`);
+      }
     } finally {
       this.#noting = undefined;
     }
@@ -252,7 +257,7 @@ export class Presence implements RosterWatcher {
       } catch (error) {
         const isOfJournal = error instanceof JournalError;
         if (isOfJournal && error.code === 'ERR_KEY_TAKEN') return false;
-        this.#log(`Subscriptions cannot be announced. ${String(error)}`);
+        this.#log('announcements', `Subscriptions cannot be announced. ${String(error)}`);
         if (key === undefined || !isOfJournal) return true;
         await delay(RETRY_MS, undefined, { ref: false });
       }
