@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { createClient } from 'redis';
 import {
+  BEGINNING,
   comparePositions,
   type Entry,
   type EntryRef,
@@ -422,6 +423,27 @@ describe('a Redis that comes back without what it had', () => {
     const [, first] = heard.entries as [Entry, Entry];
     expect(comparePositions(heard.lost[0] as Position, first.position)).toBeLessThan(0);
   });
+});
+
+test('an entry that somebody else has put into the stream is left out and told as damage', async () => {
+  const server = await startServer({ persistence: 'none' });
+  const { journal } = await openNode(server.url, { maxUpdates: 5 });
+  await journal.append([update('a')]);
+  const strange = [
+    ['other', 'x'],
+    ['h', 'no json', 'd', 'x'],
+    ['h', '{}', 'd', 'x'],
+  ];
+  for (const fields of strange) await ask(server, 'XADD', '{sse-hub}:entries', '*', ...fields);
+  await journal.append([update('b')]);
+  expect(await journal.read(KEEP)).toMatchObject({ damaged: true });
+  expect(dataOf(await readAll(journal, { topics: ['t'] }))).toEqual(['a', 'b']);
+  const heard = await listen(journal, BEGINNING);
+  await ask(server, 'XADD', '{sse-hub}:entries', '*', 'other', 'y');
+  for (let n = 0; n < 20; n++) await journal.append([update(`${n}`)]);
+  await until(async () => dataOf(heard.entries).includes('19'));
+  const numbers = Array.from({ length: 20 }, (_, n) => `${n}`);
+  expect(dataOf(heard.entries)).toEqual(['a', 'b', ...numbers]);
 });
 
 const KEEP = { maxEntries: 1000, maxLength: 1_000_000 };

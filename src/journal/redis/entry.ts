@@ -68,17 +68,21 @@ export class Headers {
   }
 }
 
-/** Decodes what scripts return of an entry. */
+/**
+ * Decodes what scripts return of an entry.
+ *
+ * @returns undefined if it is none that a journal has written.
+ */
 export function decodeEntry(
   position: Position,
   header: string,
   data: string,
   ownId: string | null,
-): Entry {
-  if (header !== lastDecoded.header) {
-    lastDecoded = { header, fields: JSON.parse(header) as Header };
-  }
-  const [topics, isPrivate, type, retry, scope, publisher, isTransient] = lastDecoded.fields;
+): Entry | undefined {
+  const fields = header === lastDecoded.header ? lastDecoded.fields : decodeHeader(header);
+  if (fields === undefined || typeof data !== 'string') return undefined;
+  lastDecoded = { header, fields };
+  const [topics, isPrivate, type, retry, scope, publisher, isTransient] = fields;
   return {
     id: ownId ?? position,
     position,
@@ -128,6 +132,17 @@ let lastDecoded: { readonly header: string; readonly fields: Header } = {
   header: '',
   fields: [[]],
 };
+
+function decodeHeader(header: string): Header | undefined {
+  try {
+    const fields = JSON.parse(header);
+    return Array.isArray(fields) && Array.isArray(fields[0])
+      ? (fields as unknown as Header)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 function encodeHeader(update: Update): string {
   const { topics, type = null, retry = null, publisher = null, transient = false } = update;

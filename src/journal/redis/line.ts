@@ -58,6 +58,7 @@ export const ANSWER_TIMEOUT_MS = 2500;
 
 const LOOK_MS = 250;
 const RETIRE_LOOK_MS = 20;
+const QUIET_MS = 20_000;
 
 export class Line {
   readonly #client: Client;
@@ -65,6 +66,7 @@ export class Line {
   /** Of commands without an answer, when they are overdue; in the order in which they were sent. */
   readonly #pending = new Set<{ readonly overdueAt: number }>();
   readonly #watch: NodeJS.Timeout;
+  #sentAt = performance.now();
   #end: Error | undefined;
 
   /** @param onEnd - is told once why the connection has ended, but not of `close`. */
@@ -87,6 +89,7 @@ export class Line {
     if (this.#pending.size >= MAX_COMMANDS) {
       throw new AwayError(`${MAX_COMMANDS} commands wait for Redis already`);
     }
+    this.#sentAt = performance.now();
     const call = { overdueAt: performance.now() + timeoutMs };
     this.#pending.add(call);
     try {
@@ -126,6 +129,8 @@ export class Line {
   }
 
   #look(): void {
+    // Servers and networks close connections over which nothing goes.
+    if (performance.now() - this.#sentAt > QUIET_MS) this.send(['PING']).catch(() => {});
     for (const { overdueAt } of this.#pending) {
       if (overdueAt < performance.now()) {
         this.#endWith(new Error('It has not answered in time'));

@@ -28,6 +28,10 @@ export interface Page {
   readonly trimmedTransient: Position | undefined;
   /** The newest position there is. */
   readonly last: Position;
+  /** Up to where it was looked, if anywhere. */
+  readonly reached: Position | undefined;
+  /** Something was left out that no journal has written. */
+  readonly isDamaged: boolean;
   readonly isMore: boolean;
 }
 
@@ -53,6 +57,7 @@ export class Reads {
     const taken: Entry[] = [];
     let trimmed: Position | undefined;
     let trimmedTransient: Position | undefined;
+    let isDamaged = false;
     let length = 0;
     let { after, from } = range;
     for (;;) {
@@ -67,6 +72,7 @@ export class Reads {
         range.topics === undefined ? await this.page(rest) : await this.#pageOf(rest, range.topics);
       trimmed = page.trimmed;
       trimmedTransient = page.trimmedTransient;
+      isDamaged ||= page.isDamaged;
       for (const entry of page.entries) {
         taken.push(entry);
         length += entry.data.length;
@@ -77,22 +83,21 @@ export class Reads {
       after = page.reached;
       from = undefined;
     }
-    return { entries: taken, ...trimmedIn(range, trimmed, trimmedTransient) };
+    const result = { entries: taken, ...trimmedIn(range, trimmed, trimmedTransient) };
+    return isDamaged ? { ...result, damaged: true } : result;
   }
 
   /** Reads entries of any topic. */
   async page(
     { after, from, through, maxEntries, maxLength }: ReadRange,
     line?: Line,
-  ): Promise<Page & { readonly reached: Position | undefined }> {
+  ): Promise<Page> {
     const start = from ?? (after === undefined ? '-' : `(${after}`);
     const most = Math.min(maxEntries, PAGE_ENTRIES);
     const bytes = Math.min(maxLength, PAGE_BYTES);
     const args = [start, through ?? '+', `${most}`, `${bytes}`];
     const reply = await this.#run(SCRIPTS.read, args, line);
-    const [, , , isMore] = reply;
-    const page = toPage(reply, isMore === 1);
-    return { ...page, reached: page.entries.at(-1)?.position };
+    return toPage(reply, reply[3] === 1);
   }
 
   /** Where the newest entry stands, and which generation of the journal it is. */
@@ -126,7 +131,7 @@ export class Reads {
       ]);
       for (const [index, n] of some.entries()) {
         const isMore = reply[2 * index] === 1;
-        const entries = decodeAll(reply[2 * index + 1]);
+        const { entries } = decodeAll(reply[2 * index + 1]);
         lists[n] = await this.#newestOf(topics[n] as string, entries, isMore, { count, maxLength });
       }
     }
@@ -143,7 +148,7 @@ export class Reads {
       for (let n = 0; n < found.length; n += 2) {
         const position = found[n] as Position;
         const entry = decodeEntry(position, found[n + 1] as string, '', null);
-        if (admits(entry)) return { found: true, position };
+        if (entry && admits(entry)) return { found: true, position };
       }
       const last = found.at(-2);
       if (last === undefined || reply[11] !== LOCATE_PAGE)
@@ -199,10 +204,7 @@ export class Reads {
   }
 
   /** Reads entries of topics: first where they stand, topic by topic, then what is needed of them. */
-  async #pageOf(
-    range: ReadRange,
-    topics: readonly string[],
-  ): Promise<Page & { readonly reached: Position | undefined }> {
+  async #pageOf(range: ReadRange, topics: readonly string[]): Promise<Page> {
     const prefixes = [...new Set(topics)].filter(isKey).map((each) => indexPrefix('topic', each));
     const most = Math.min(range.maxEntries, PAGE_ENTRIES);
     const asked = Math.max(Math.ceil((2 * most) / Math.max(prefixes.length, 1)), 16);
@@ -270,15 +272,16 @@ export class Reads {
   }
 }
 
-/** As lua/read.ts has it. */
+/** As lua/read.ts has them. */
 const LOCATE_PAGE = 100;
+const FIELDS = 4;
 
 function toPage(
   [trimmed, trimmedTransient, last, , found]: readonly Reply[],
   isMore: boolean,
 ): Page {
   return {
-    entries: decodeAll(found),
+    ...decodeAll(found),
     trimmed: trimmed === null ? undefined : String(trimmed),
     trimmedTransient: trimmedTransient === null ? undefined : String(trimmedTransient),
     last: String(last ?? '0-0'),
@@ -286,19 +289,16 @@ function toPage(
   };
 }
 
-function decodeAll(found: Reply | undefined): Entry[] {
-  const list = found as readonly (string | null)[];
+function decodeAll(found: Reply | undefined): Pick<Page, 'entries' | 'reached' | 'isDamaged'> {
+  const list = found as readonly string[];
   const entries: Entry[] = [];
-  for (let n = 0; n < list.length; n += 4) {
-    const [position, header, data, ownId] = list.slice(n, n + 4) as [
-      string,
-      string,
-      string,
-      string,
-    ];
-    entries.push(decodeEntry(position, header, data, ownId));
+  for (let n = 0; n < list.length; n += FIELDS) {
+    const [position = '', header = '', data = '', ownId = null] = list.slice(n, n + FIELDS);
+    const entry = decodeEntry(position, header, data, ownId);
+    if (entry !== undefined) entries.push(entry);
   }
-  return entries;
+  const isDamaged = entries.length * FIELDS < list.length;
+  return { entries, reached: list.at(-FIELDS), isDamaged };
 }
 
 /** What is to be said of an id that no entry has which is admitted. */

@@ -125,6 +125,7 @@ export class Tail {
       }
       const fresh = page.entries.filter((each) => comparePositions(each.position, member.told) > 0);
       if (fresh.length > 0) this.#tellMember(member, fresh);
+      if (page.isDamaged) this.#tellLost(member, page.reached ?? page.last);
       if (!page.isMore || comparePositions(member.told, last) >= 0) return;
       await nextTurn();
     }
@@ -175,12 +176,13 @@ export class Tail {
     }
     const [[, raw] = []] = reply as readonly (readonly [string, readonly RawEntry[]])[];
     if (raw === undefined) return;
-    const entries = raw.map(toEntry);
+    const entries = raw.map(toEntry).filter((entry) => entry !== undefined);
     // Their append is about to tell of its entries itself: all at once, and also of those that are trimmed already.
     await this.#options.whenWritten();
     if (!this.#isExact) await this.#checkPlace(session);
     this.#tell(entries);
-    if (entries.length === FEW) await this.#drain(session);
+    this.#skipTo(raw.at(-1)?.[0]);
+    if (raw.length === FEW) await this.#drain(session);
   }
 
   /** Tells all that there is. */
@@ -190,6 +192,7 @@ export class Tail {
       if (!this.#isExact && isTrimmedAfter(this.#position, page)) this.lost(page.last);
       this.#isExact ||= page.entries.length > 0;
       this.#tell(page.entries);
+      this.#skipTo(page.reached);
       if (!page.isMore || this.#isClosed) return page;
       await nextTurn();
     }
@@ -208,6 +211,11 @@ export class Tail {
     const { last } = await this.#drain(session);
     // There were entries, and they are gone.
     if (comparePositions(newest.last, this.#position) > 0) this.lost(last);
+  }
+
+  /** Leaves out what stands there and is no entry of a journal. */
+  #skipTo(position: Position | undefined): void {
+    if (position !== undefined) this.lost(position);
   }
 
   /** Goes on from a place where no entry was known to be: are some trimmed that stood after it? */
@@ -286,7 +294,7 @@ export class Tail {
 
 type RawEntry = readonly [position: string, fields: readonly string[]];
 
-function toEntry([position, fields]: RawEntry): Entry {
+function toEntry([position, fields]: RawEntry): Entry | undefined {
   const [, header = '', , data = '', , ownId = null] = fields;
   return decodeEntry(position, header, data, ownId);
 }

@@ -23,9 +23,9 @@ while count < maxEntries and (count == 0 or bytes < maxBytes) do
   for _, raw in ipairs(page) do
     local fields = raw[2]
     local n = #found
-    found[n + 1], found[n + 2], found[n + 3], found[n + 4] = raw[1], fields[2], fields[4], fields[6] or false
+    found[n + 1], found[n + 2], found[n + 3], found[n + 4] = raw[1], fields[2], fields[4] or '', fields[6] or false
     count = count + 1
-    bytes = bytes + #fields[4]
+    bytes = bytes + #(fields[4] or '')
     if bytes >= maxBytes then break end
   end
   if #page < asked then
@@ -55,8 +55,8 @@ for n = 2, #ARGV do
   if raw then
     local fields = raw[2]
     local at = #found
-    found[at + 1], found[at + 2], found[at + 3], found[at + 4] = raw[1], fields[2], fields[4], fields[6] or false
-    bytes = bytes + #fields[4]
+    found[at + 1], found[at + 2], found[at + 3], found[at + 4] = raw[1], fields[2], fields[4] or '', fields[6] or false
+    bytes = bytes + #(fields[4] or '')
     if bytes >= maxBytes then break end
   end
 end
@@ -111,9 +111,9 @@ for n = 4, #ARGV do
       if raw then
         local fields = raw[2]
         local at = #found
-        found[at + 1], found[at + 2], found[at + 3], found[at + 4] = raw[1], fields[2], fields[4], fields[6] or false
+        found[at + 1], found[at + 2], found[at + 3], found[at + 4] = raw[1], fields[2], fields[4] or '', fields[6] or false
         taken = taken + 1
-        bytes = bytes + #fields[4]
+        bytes = bytes + #(fields[4] or '')
         if bytes >= maxBytes then
           isMore = true
           break

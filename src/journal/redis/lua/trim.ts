@@ -35,7 +35,9 @@ local known = {}
 local function factsOf(header)
   local facts = known[header]
   if facts then return facts end
-  local fields = cjson.decode(header)
+  -- What no journal has written ends no append.
+  local isOurs, fields = pcall(cjson.decode, header)
+  if not isOurs or type(fields) ~= 'table' or type(fields[1]) ~= 'table' then fields = {{}} end
   local function field(n) if fields[n] ~= cjson.null then return fields[n] end end
   local publisher, isTransient = field(6), field(7)
   local kind = field(3)
@@ -69,7 +71,7 @@ local function toEntry(raw)
     position = position,
     number = numberOf(position),
     facts = factsOf(fields[2]),
-    data = #fields[4],
+    data = #(fields[4] or ''),
     id = fields[6],
   }
 end
