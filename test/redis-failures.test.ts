@@ -169,15 +169,16 @@ describe('a Redis that goes away', () => {
     const { proxy, url } = await startBehindProxy();
     const { journal } = await openNode(url);
     const appends = Array.from({ length: 300 }, async (_, n) => {
-      await wait(n % 30);
-      return journal.append([update(`${n}`)]).then(
-        () => `${n}`,
-        () => undefined,
-      );
+      await wait(n);
+      await journal.append([update(`${n}`)]);
+      return `${n}`;
     });
-    await wait(15);
+    const all = Promise.allSettled(appends);
+    await Promise.any(appends);
     proxy.hold();
-    const acknowledged = (await Promise.all(appends)).filter((data) => data !== undefined);
+    const acknowledged = (await all).flatMap((each) =>
+      each.status === 'fulfilled' ? [each.value] : [],
+    );
     await proxy.heal();
     await appendAgain(journal, 'again');
     const held = dataOf(await readAll(journal));
