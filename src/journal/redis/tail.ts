@@ -10,6 +10,7 @@ import {
   type Position,
   parsePosition,
 } from '../journal.js';
+import { later } from '../select.js';
 import { decodeEntry } from './entry.js';
 import { isNextTo } from './keys.js';
 import { ANSWER_TIMEOUT_MS } from './line.js';
@@ -37,6 +38,9 @@ const PAGE = { maxEntries: 1000, maxLength: 1024 * 1024 };
 /** An append waits no longer than this for entries of others to be told before its own. */
 const TELL_TIMEOUT_MS = 1000;
 
+/** So often a follower reads what the others have been told meanwhile, before all wait for it. */
+const MAX_CATCH_UPS = 100;
+
 interface Member {
   readonly follower: Follower;
   /** It has been told all up to here. */
@@ -46,10 +50,11 @@ interface Member {
 export class Tail {
   readonly #options: TailOptions;
   readonly #members = new Set<Member>();
-  /** All members that have joined have been told all up to here. */
+  /**
+   * All members that have joined have been told all up to here. It is the newest position that there was at some moment:
+   * so the number of the next entry tells whether one is missing.
+   */
   #position: Position = BEGINNING;
-  /** Whether an entry is known to have been at the position, or the journal began there: then the next one's number tells whether one is missing. */
-  #isExact = false;
   #waiting: { readonly position: Position; readonly resolve: () => void }[] = [];
   #isClosed = false;
   #running: Promise<void> | undefined;
@@ -70,11 +75,16 @@ export class Tail {
     const isAtEnd = after === undefined || comparePositions(after, last) >= 0;
     const member: Member = { follower, told: isAtEnd ? last : after };
     const began = member.told;
-    if (!isAtEnd) await this.#catchUp(member, last);
-    this.#join(member, isAtEnd || member.told !== began);
+    if (!isAtEnd) await this.#catchUp(member);
+    // While it has caught up, the others may have been told more.
+    for (let n = 0; n < MAX_CATCH_UPS && this.#isAhead(member); n++) await this.#catchUp(member);
+    this.#join(member);
     return {
       after: began,
-      close: () => this.#members.delete(member),
+      close: () => {
+        this.#members.delete(member);
+        this.#wakeWaiting();
+      },
     };
   }
 
@@ -97,7 +107,6 @@ export class Tail {
   lost(through: Position): void {
     if (comparePositions(through, this.#position) <= 0) return;
     this.#position = through;
-    this.#isExact = true;
     for (const member of [...this.#members]) this.#tellLost(member, through);
     this.#wakeWaiting();
   }
@@ -114,8 +123,12 @@ export class Tail {
     await this.#running;
   }
 
-  /** Tells one member what there is up to about where the others are. */
-  async #catchUp(member: Member, last: Position): Promise<void> {
+  #isAhead({ told }: Member): boolean {
+    return this.#members.size > 0 && comparePositions(told, this.#position) < 0;
+  }
+
+  /** Tells one member all that there is. */
+  async #catchUp(member: Member): Promise<void> {
     for (;;) {
       const page = await this.#options.reads.page({ ...PAGE, after: member.told });
       if (this.#isClosed) return;
@@ -126,20 +139,20 @@ export class Tail {
       const fresh = page.entries.filter((each) => comparePositions(each.position, member.told) > 0);
       if (fresh.length > 0) this.#tellMember(member, fresh);
       if (page.isDamaged) this.#tellLost(member, page.reached ?? page.last);
-      if (!page.isMore || comparePositions(member.told, last) >= 0) return;
+      if (!page.isMore) {
+        // Up to here there is no other.
+        member.told = later(member.told, page.last);
+        return;
+      }
       await nextTurn();
     }
   }
 
-  #join(member: Member, isExact: boolean): void {
+  #join(member: Member): void {
     if (this.#isClosed) return;
-    if (this.#members.size === 0) {
+    if (this.#members.size === 0 || this.#isAhead(member)) {
+      // All go on from where the last one is, and skip what they know.
       this.#position = member.told;
-      this.#isExact = isExact;
-    } else if (comparePositions(member.told, this.#position) < 0) {
-      // Others have been told more meanwhile: all go on from where the last one is. They skip what they know.
-      this.#position = member.told;
-      this.#isExact = isExact;
     }
     this.#members.add(member);
     this.#running ??= this.#run().finally(() => {
@@ -179,7 +192,6 @@ export class Tail {
     const entries = raw.map(toEntry).filter((entry) => entry !== undefined);
     // Their append is about to tell of its entries itself: all at once, and also of those that are trimmed already.
     await this.#options.whenWritten();
-    if (!this.#isExact) await this.#checkPlace(session);
     this.#tell(entries);
     this.#skipTo(raw.at(-1)?.[0]);
     if (raw.length === FEW) await this.#drain(session);
@@ -189,8 +201,6 @@ export class Tail {
   async #drain(session: Session): Promise<Page> {
     for (;;) {
       const page = await this.#options.reads.page({ ...PAGE, after: this.#position }, session.tail);
-      if (!this.#isExact && isTrimmedAfter(this.#position, page)) this.lost(page.last);
-      this.#isExact ||= page.entries.length > 0;
       this.#tell(page.entries);
       this.#skipTo(page.reached);
       if (!page.isMore || this.#isClosed) return page;
@@ -218,26 +228,18 @@ export class Tail {
     if (position !== undefined) this.lost(position);
   }
 
-  /** Goes on from a place where no entry was known to be: are some trimmed that stood after it? */
-  async #checkPlace(session: Session): Promise<void> {
-    const range = { after: this.#position, maxEntries: 1, maxLength: 1 };
-    const page = await this.#options.reads.page(range, session.tail);
-    if (!this.#isExact && isTrimmedAfter(this.#position, page)) this.lost(page.last);
-  }
-
   /** Tells entries that have not been told, and where some between them are missing, that these are lost. */
   #tell(entries: readonly Entry[]): void {
     let fresh: Entry[] = [];
     for (const entry of entries) {
       if (comparePositions(entry.position, this.#position) <= 0) continue;
-      if (this.#isExact && !isNextTo(this.#position, entry.position)) {
+      if (!isNextTo(this.#position, entry.position)) {
         this.#tellAll(fresh);
         fresh = [];
         this.lost(justBefore(entry.position));
       }
       fresh.push(entry);
       this.#position = entry.position;
-      this.#isExact = true;
     }
     this.#tellAll(fresh);
   }
