@@ -210,6 +210,26 @@ describe('deploy/nginx.conf', () => {
     session.destroy();
   });
 
+  test('hands event streams to nodes again as soon as these are back', async () => {
+    const port = await freePort();
+    nginx = await startNginx([port, await freePort()]);
+    const { url } = nginx;
+    for (let count = 0; count < 10; count++) {
+      await expect(connect(`${url}/hub?topic=news`)).rejects.toThrow();
+    }
+    await start({ PORT: String(port) });
+    // None of these requests ends: nginx must not wait for one to find out that all is well.
+    const clients = await Promise.all(
+      Array.from({ length: 10 }, () => connect(`${url}/hub?topic=news`)),
+    );
+    for (const client of clients) client.abort();
+  });
+
+  test('takes bodies that do not fit into memory', async () => {
+    nginx = await startNginx([portOf(await start())]);
+    expect((await publish(nginx.url, 'x'.repeat(100_000))).status).toBe(200);
+  });
+
   test('tells the nodes who asks, and believes no address that a client made up', async () => {
     nginx = await startNginx([portOf(await start({ MAX_CONNECTIONS_PER_ADDRESS: '1' }))]);
     const first = await connect(`${nginx.url}/hub?topic=news`, { 'X-Forwarded-For': '192.0.2.1' });

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,15 +43,14 @@ export async function startNginx(nodes: readonly number[]): Promise<Nginx> {
   const accessLog = join(directory, 'access.log');
   const file = join(directory, 'nginx.conf');
   mkdirSync(join(directory, 'temp'));
+  // Workers are another user than the one who starts nginx as root.
+  chmodSync(directory, 0o755);
   writeFileSync(
     file,
     replaceAll(readFileSync(CONFIGURATION, 'utf8'), [
       ['http {', `http {\n${temporaryPaths(join(directory, 'temp'))}`],
-      [
-        'server hub-1:3000',
-        nodes.map((node) => `server 127.0.0.1:${node}`).join(' fail_timeout=2s; '),
-      ],
-      ['    server hub-2:3000 fail_timeout=2s;\n', ''],
+      ['server hub-1:3000', nodes.map((node) => `server 127.0.0.1:${node}`).join(' max_fails=0; ')],
+      ['    server hub-2:3000 max_fails=0;\n', ''],
       ['listen 80;', `listen 127.0.0.1:${redirectPort};`],
       [
         'listen 443 ssl http2;',
