@@ -19,6 +19,9 @@ const MAX_BACK_MS = 20_000;
 const KEPT_LOG = 20_000;
 /** A line of a stack, or of a warning of Node's: both say that something was not handled. */
 const UNHANDLED = /^\s+at .+:\d+:\d+\)?$|^\(node:\d+\) |Unhandled|Uncaught/m;
+/** A node that was killed leaves presence after half a minute: shorter runs do not wait for that. */
+const PRESENCE_FROM_MS = 60_000;
+const MAX_PRESENCE_MS = 60_000;
 const PROBE = new URLSearchParams({ topic: 'https://probing.example/' }).toString();
 const AUTHORIZATION = `Bearer ${token({ publish: ['https://probing.example/{+path}'] })}`;
 
@@ -68,6 +71,7 @@ export async function soakCluster({
       });
       await sleep(planned.quietMs);
     }
+    if (forMs >= PRESENCE_FROM_MS) result.presence = await presence(cluster, honest);
     result.honest = await honest.ask(
       'finish',
       { nodes: cluster.nodes.map((node) => node.port) },
@@ -123,8 +127,32 @@ async function publishes({ url }) {
   }
 }
 
+/** Resolves when every node lists all subscribers that are there, and nobody else; or with what they list in the end. */
+async function presence(cluster, honest) {
+  const deadline = performance.now() + MAX_PRESENCE_MS;
+  for (;;) {
+    const { subscribers } = await honest.ask('stay', true);
+    const lists = await Promise.all(cluster.nodes.map(subscribersOf));
+    const isSame = lists.every(
+      (list) => list.length === subscribers && list.join() === lists[0].join(),
+    );
+    if (isSame || performance.now() > deadline) {
+      return { isSame, subscribers, listed: lists.map((list) => list.length) };
+    }
+    await sleep(500);
+  }
+}
+
+/** The names of those who are subscribed, as a node knows them. */
+async function subscribersOf({ url }) {
+  const headers = { Authorization: `Bearer ${token({ subscribe: ['*'] })}` };
+  const answer = await fetch(`${url}/hub/subscriptions`, { headers });
+  const { subscriptions = [] } = await answer.json();
+  return [...new Set(subscriptions.map(({ subscriber }) => subscriber))].sort();
+}
+
 /** A line for each thing that was not as it must be. */
-function verdictOn({ events, honest }, cluster) {
+function verdictOn({ events, honest, presence }, cluster) {
   const lines = crashesOf(cluster);
   for (const [kind, { count, examples }] of Object.entries(honest.failures)) {
     lines.push(`${kind}, ${count} times: ${examples.slice(0, 2).join('; ')}`);
@@ -133,6 +161,10 @@ function verdictOn({ events, honest }, cluster) {
     lines.push(
       `after ${name}, ${late.join(' and ')} did not publish again in ${MAX_BACK_MS / 1_000} s`,
     );
+  }
+  if (presence?.isSame === false) {
+    const { subscribers, listed } = presence;
+    lines.push(`${subscribers} subscribers are there; the nodes list ${listed.join(', ')}`);
   }
   if (honest.counts.gaps > 0)
     lines.push(`${honest.counts.gaps} gaps were told, and nothing was trimmed`);
