@@ -1,6 +1,6 @@
 /** The service under test: dist/main.js in a process of its own, and what can be known of it. */
 import { spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,7 @@ import { Questions } from './questions.js';
 import { JWT_KEY, token } from './tokens.js';
 
 const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+const DOCKERFILE = new URL('../Dockerfile', import.meta.url);
 const INSIDE = new URL('inside.js', import.meta.url).href;
 
 /** Log lines that are kept for the report. */
@@ -29,6 +30,7 @@ export async function startService({ journal, settings }) {
     cwd: directory,
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     env: {
+      ...ofImage(/^MALLOC_/),
       PATH: process.env.PATH,
       PORT: '0',
       HOST: '127.0.0.1',
@@ -47,6 +49,13 @@ export async function startService({ journal, settings }) {
     await service.stop();
     throw error;
   }
+}
+
+/** Environment variables as the image sets them. */
+function ofImage(names) {
+  const lines = readFileSync(DOCKERFILE, 'utf8').match(/^ENV .+$/gm);
+  const settings = lines.flatMap((line) => line.split(' ').slice(1).map((pair) => pair.split('=')));
+  return Object.fromEntries(settings.filter(([name]) => names.test(name)));
 }
 
 class Service {
