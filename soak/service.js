@@ -54,7 +54,12 @@ export async function startService({ journal, settings }) {
 /** Environment variables as the image sets them. */
 function ofImage(names) {
   const lines = readFileSync(DOCKERFILE, 'utf8').match(/^ENV .+$/gm);
-  const settings = lines.flatMap((line) => line.split(' ').slice(1).map((pair) => pair.split('=')));
+  const settings = lines.flatMap((line) =>
+    line
+      .split(' ')
+      .slice(1)
+      .map((pair) => pair.split('=')),
+  );
   return Object.fromEntries(settings.filter(([name]) => names.test(name)));
 }
 

@@ -47,7 +47,11 @@ function send(url: string, body: string, headers: Record<string, string>): Promi
       method: 'POST',
       headers: { ...headers, 'Content-Length': Buffer.byteLength(body) },
     });
-    post.on('error', reject);
+    post.on('error', (error: NodeJS.ErrnoException) => {
+      // The service has closed the idle connection just then: nobody has seen the request.
+      if (post.reusedSocket && error.code === 'ECONNRESET') resolve(send(url, body, headers));
+      else reject(error);
+    });
     post.on('response', (response) => {
       const { statusCode: status = 0, headers } = response;
       text(response).then(

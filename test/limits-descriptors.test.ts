@@ -54,7 +54,12 @@ async function start(env: Record<string, string> = {}, nodeArgs = '') {
   }
   // The port that it got is not in its URL's default: it is printed.
   const [, port] = await printed(/listens on http:\/\/[^:]+:(\d+)\n/);
-  return { port: Number(port), printed, output: () => output };
+  return { child, port: Number(port), printed, output: () => output };
+}
+
+/** What has node run a program before the service, which takes descriptors when it is told to by SIGUSR2. */
+function importing(program: string): string {
+  return `--import 'data:text/javascript,${encodeURIComponent(program)}'`;
 }
 
 /** What a request on a connection of its own is answered first; empty if it is closed without a word. */
@@ -91,28 +96,30 @@ describe('few file descriptors', () => {
   });
 
   test('that others have taken are told in the log, once and not for each connection', async () => {
-    const take = encodeURIComponent(`
+    const take = `
       import { openSync } from "node:fs";
-      setTimeout(() => {
+      process.once("SIGUSR2", () => {
         try { for (;;) openSync("/dev/null"); } catch {}
-      }, 500);
-    `);
-    const { port, printed, output } = await start({}, `--import 'data:text/javascript,${take}'`);
+      });
+    `;
+    const { child, port, printed, output } = await start({}, importing(take));
+    child.kill('SIGUSR2');
     await printed(/File descriptors are all in use \(EMFILE; ulimit -n is 128\)/);
     for (let i = 0; i < 100; i++) expect(await statusLine(port)).toBe('');
     expect(output().match(/File descriptors/g)?.length).toBeLessThan(4);
   });
 
   test('that others have nearly all taken are met by a 503', async () => {
-    const take = encodeURIComponent(`
+    const take = `
       import { openSync, closeSync } from "node:fs";
-      setTimeout(() => {
+      process.once("SIGUSR2", () => {
         const taken = [];
         try { for (;;) taken.push(openSync("/dev/null")); } catch {}
         for (const file of taken.slice(-6)) closeSync(file);
-      }, 500);
-    `);
-    const { port, printed } = await start({}, `--import 'data:text/javascript,${take}'`);
+      });
+    `;
+    const { child, port, printed } = await start({}, importing(take));
+    child.kill('SIGUSR2');
     await printed(/File descriptors are nearly all in use/);
     expect(await statusLine(port)).toBe('HTTP/1.1 503 Service Unavailable');
   });
