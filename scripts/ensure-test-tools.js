@@ -1,4 +1,4 @@
-// The tests need Chromium, curl, nginx and a Redis or Valkey server. All are looked for first; what is missing is
+// The tests need Chromium, curl, nginx, OpenSSL and a Redis or Valkey server. All are looked for first; what is missing is
 // installed on Debian and Ubuntu as root, and asked for elsewhere.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,6 +10,7 @@ const TOOLS = {
   chromium: () => findChromium() !== undefined,
   curl: () => spawnSync('curl', ['--version']).status === 0,
   nginx: () => spawnSync('nginx', ['-v']).status === 0,
+  openssl: () => spawnSync('openssl', ['version']).status === 0,
   'redis-server': () => findRedisServer() !== undefined,
 };
 

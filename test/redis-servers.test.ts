@@ -188,6 +188,38 @@ describe('a journal in Redis is found', () => {
     });
   });
 
+  test('over TLS, if an authority that is trusted has signed for its name', async () => {
+    const server = await startServer();
+    const files = { key: join(server.directory, 'key.pem'), cert: join(server.directory, 'c.pem') };
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const made = ['-keyout', files.key, '-out', files.cert, '-days', '2', ...subject];
+    const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...made];
+    expect(spawnSync('openssl', args).status).toBe(0);
+    await server.kill();
+    const port = await freePort();
+    await server.start({
+      'tls-port': `${port}`,
+      'tls-cert-file': files.cert,
+      'tls-key-file': files.key,
+      'tls-ca-cert-file': files.cert,
+      'tls-auth-clients': 'no',
+    });
+    const url = `rediss://localhost:${port}`;
+    const program = `
+      const { openJournal } = await import(${JSON.stringify(join(process.cwd(), 'dist/hub/index.js'))});
+      const journal = await openJournal('${url}', { sync: 'os' });
+      await journal.append([{ topics: ['t'], data: 'shared', private: false }]);
+      await journal.close();
+    `;
+    const { status, stderr } = spawnSync('node', ['--input-type=module', '-e', program], {
+      encoding: 'utf8',
+      env: { ...process.env, NODE_EXTRA_CA_CERTS: files.cert },
+    });
+    expect([status, stderr]).toEqual([0, '']);
+    expect(dataOf(await readAll(await open(server.url)))).toEqual(['shared']);
+    await expect(open(url, { openTimeoutMs: 100 })).rejects.toThrow(/self-signed certificate/);
+  });
+
   test('by its prefix: two prefixes are two journals', async () => {
     const server = await startServer();
     await expectShared(
