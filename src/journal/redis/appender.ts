@@ -51,7 +51,7 @@ export interface AppenderOptions {
 const MAX_WAITING = 100_000;
 const MAX_WAITING_LENGTH = 256 * 1024 * 1024;
 /** What has waited for so long is not begun any more: it would take too long until its end is known. */
-const MAX_WAIT_MS = 2000;
+const MAX_WAIT_MS = 1500;
 /** How often the same updates are sent when the journal has been begun anew meanwhile. */
 const MAX_TRIES = 3;
 

@@ -1,7 +1,7 @@
 /** What an acknowledgement promises: what a node waits for after Redis has taken an append. */
 
 import { NoAnswerError } from './failures.js';
-import { ANSWER_TIMEOUT_MS, type Reply } from './line.js';
+import type { Reply } from './line.js';
 import type { Session } from './session.js';
 
 export interface Durability {
@@ -13,6 +13,8 @@ export interface Durability {
 
 /** How long is waited for replicas or for the disk. */
 const CONFIRM_MS = 2000;
+/** By then Redis has answered that it is not, or the connection is dead. */
+const CONFIRM_TIMEOUT_MS = 3000;
 
 /**
  * Waits until all that was written over a session so far is durable.
@@ -53,16 +55,21 @@ export function durabilityNotice(
 }
 
 async function waitFor(session: Session, replicas: number, isForDisk: boolean): Promise<void> {
-  const timeoutMs = CONFIRM_MS + ANSWER_TIMEOUT_MS;
   if (isForDisk) {
     const command = ['WAITAOF', '1', `${replicas}`, `${CONFIRM_MS}`];
-    const [local, others] = (await session.write.send(command, timeoutMs)) as readonly Reply[];
+    const [local, others] = (await session.write.send(
+      command,
+      CONFIRM_TIMEOUT_MS,
+    )) as readonly Reply[];
     if (local === 1 && Number(others) >= replicas) return;
     throw new NoAnswerError(
       `It is not on disk within ${CONFIRM_MS} ms${replicas === 0 ? '' : `, there and on ${replicas} replicas`}`,
     );
   }
-  const reached = await session.write.send(['WAIT', `${replicas}`, `${CONFIRM_MS}`], timeoutMs);
+  const reached = await session.write.send(
+    ['WAIT', `${replicas}`, `${CONFIRM_MS}`],
+    CONFIRM_TIMEOUT_MS,
+  );
   if (Number(reached) >= replicas) return;
   throw new NoAnswerError(
     `Of ${replicas} replicas ${reached} have confirmed it within ${CONFIRM_MS} ms`,
