@@ -21,6 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => redis.close());
 beforeEach(() => {
+  jest.spyOn(console, 'error').mockImplementation(() => undefined);
   runs += 1;
   env = {
     JOURNAL: redis.url,
@@ -37,6 +38,7 @@ afterEach(async () => {
   for (const client of clients.splice(0)) client.abort();
   await killPrograms();
   await Promise.all(services.splice(0).map((service) => service.stop()));
+  jest.restoreAllMocks();
 });
 
 type Node = Service | Program;
@@ -126,7 +128,7 @@ test('while Redis stands still, lists are refused in bounded time; then they are
   const client = await subscribe(a, 'topic=news');
   const before = await announced(watcher, 1);
   expect(await listed(b, 'news')).toEqual(before);
-  const log = jest.spyOn(console, 'error').mockImplementation(() => undefined);
+  const log = jest.mocked(console.error);
 
   redis.pause();
   const began = Date.now();
@@ -138,7 +140,6 @@ test('while Redis stands still, lists are refused in bounded time; then they are
   while ((await read(b, '/news')).status === 503);
   const lines = log.mock.calls.flat();
   expect(lines).toContain('Redis keeps the subscriptions of this node again.');
-  log.mockRestore();
   expect(await listed(b, 'news')).toEqual(before);
   client.abort();
   expect(await announced(watcher, 1)).toEqual([{ ...before[0], active: false }]);
