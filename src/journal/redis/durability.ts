@@ -55,24 +55,17 @@ export function durabilityNotice(
 }
 
 async function waitFor(session: Session, replicas: number, isForDisk: boolean): Promise<void> {
-  if (isForDisk) {
-    const command = ['WAITAOF', '1', `${replicas}`, `${CONFIRM_MS}`];
-    const [local, others] = (await session.write.send(
-      command,
-      CONFIRM_TIMEOUT_MS,
-    )) as readonly Reply[];
-    if (local === 1 && Number(others) >= replicas) return;
-    throw new NoAnswerError(
-      `It is not on disk within ${CONFIRM_MS} ms${replicas === 0 ? '' : `, there and on ${replicas} replicas`}`,
-    );
-  }
-  const reached = await session.write.send(
-    ['WAIT', `${replicas}`, `${CONFIRM_MS}`],
-    CONFIRM_TIMEOUT_MS,
-  );
-  if (Number(reached) >= replicas) return;
+  const command = isForDisk ? ['WAITAOF', '1', `${replicas}`] : ['WAIT', `${replicas}`];
+  const asking = session.write.send([...command, `${CONFIRM_MS}`], CONFIRM_TIMEOUT_MS);
+  // Whatever is wrong here, the append has been made before it, or may have been.
+  const reply = await asking.catch((error: Error) => {
+    throw new NoAnswerError(error.message);
+  });
+  const [local, others] = isForDisk ? (reply as readonly Reply[]) : [1, reply];
+  if (local !== 1) throw new NoAnswerError(`It is not on disk within ${CONFIRM_MS} ms`);
+  if (Number(others) >= replicas) return;
   throw new NoAnswerError(
-    `Of ${replicas} replicas ${reached} have confirmed it within ${CONFIRM_MS} ms`,
+    `Of ${replicas} replicas ${others} have confirmed it within ${CONFIRM_MS} ms`,
   );
 }
 
