@@ -6,9 +6,9 @@
  * It only reads the directory, and without the database, which a damaged file would end.
  */
 import { parseArgs } from 'node:util';
-import type { JournalCheck } from './journal/lmdb-check.js';
-import { toPosition } from './journal/lmdb-entry.js';
-import { checkJournal, saveJournal } from './journal/lmdb-save.js';
+import type { JournalCheck } from './journal/lmdb/check.js';
+import { toPosition } from './journal/lmdb/entry.js';
+import { checkJournal, saveJournal } from './journal/lmdb/save.js';
 
 const USAGE = `Usage: koa-sse-hub check-journal DIRECTORY [--save NEW_DIRECTORY]
 

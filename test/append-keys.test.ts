@@ -14,8 +14,8 @@ import {
 import { open as openLmdb } from 'lmdb';
 import { keyOf } from '../src/journal/contract/keys.js';
 import { type EntryRef, type Journal, KEY_MAX_AGE_MS } from '../src/journal/journal.js';
-import { openLmdbJournal } from '../src/journal/lmdb.js';
-import { checkJournal, saveJournal } from '../src/journal/lmdb-save.js';
+import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
+import { checkJournal, saveJournal } from '../src/journal/lmdb/save.js';
 import { dataOf, KEEP_ALL, readAll, update } from './support/journal-contract.js';
 import {
   buildJournalProcess,

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { Journal, Update } from '../src/journal/journal.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { Selection } from '../src/topics/selection.js';
 import { openTestHub, settled, subscribe, update } from './support/hub.js';
 

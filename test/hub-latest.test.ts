@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { Journal, Update } from '../src/journal/journal.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { openTestHub, settled, subscribe, update } from './support/hub.js';
 
 afterEach(() => {

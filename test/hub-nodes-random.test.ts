@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Journal, parsePosition } from '../src/journal/journal.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import {
   type HubClient,
   openTestHub,

@@ -1,7 +1,7 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import { Subscription } from '../src/hub/subscription.js';
 import type { EntryRef, Journal } from '../src/journal/journal.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { type HubClient, openTestHub, settled, subscribe, update } from './support/hub.js';
 import { NodeJournal } from './support/node-journal.js';
 

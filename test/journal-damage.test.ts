@@ -14,9 +14,9 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Entry, EntryRef, Journal } from '../src/journal/journal.js';
-import { openLmdbJournal } from '../src/journal/lmdb.js';
-import type { DamageReport } from '../src/journal/lmdb-damage.js';
-import { checkJournal, saveJournal } from '../src/journal/lmdb-save.js';
+import type { DamageReport } from '../src/journal/lmdb/damage.js';
+import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
+import { checkJournal, saveJournal } from '../src/journal/lmdb/save.js';
 import { dataOf, KEEP_ALL, NO_LIMIT, readAll, update } from './support/journal-contract.js';
 import { buildJournalProcess, temporaryDirectory } from './support/journal-process.js';
 

@@ -20,9 +20,9 @@ import {
   type Retention,
   type Update,
 } from '../src/journal/journal.js';
-import { openLmdbJournal } from '../src/journal/lmdb.js';
-import { FACT_ENCODER } from '../src/journal/lmdb-entry.js';
-import { checkJournal } from '../src/journal/lmdb-save.js';
+import { FACT_ENCODER } from '../src/journal/lmdb/entry.js';
+import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
+import { checkJournal } from '../src/journal/lmdb/save.js';
 import { DISK_OVERHEAD } from '../src/journal/retention.js';
 import {
   allTopics,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { MEMORY_OVERHEAD } from '../src/journal/retention.js';
 import { KEEP_ALL, readAll, setClock, testContract, update } from './support/journal-contract.js';
 import { JournalHandle } from './support/journal-handles.js';

@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { openLmdbJournal } from '../src/journal/lmdb.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { follow, KEEP_ALL, update } from './support/journal-contract.js';
 import { temporaryDirectory } from './support/journal-process.js';
 

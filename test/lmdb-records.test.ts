@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Entry } from '../src/journal/journal.js';
-import { RecordEncoder } from '../src/journal/lmdb-records.js';
+import { RecordEncoder } from '../src/journal/lmdb/records.js';
 
 function entriesOf(count: number, topicsOfEach: number): Entry[] {
   return Array.from({ length: count }, (_, n) => ({

@@ -7,7 +7,7 @@ import { VerifiedTokens } from '../src/auth/verified-tokens.js';
 import { EntryFrames } from '../src/hub/entry-frames.js';
 import { JournalReads } from '../src/hub/journal-reads.js';
 import { Window } from '../src/hub/window.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { select } from '../src/topics/selection.js';
 import { openTestHub, update } from './support/hub.js';
 import { JWT_KEY, startTestService } from './support/server.js';

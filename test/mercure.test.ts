@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import Koa from 'koa';
 import request from 'supertest';
 import { Hub } from '../src/hub/hub.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import {
   createAuthorizer,
   type MercureOptions,

@@ -4,8 +4,8 @@ import { createClient } from 'redis';
 import request from 'supertest';
 import { Hub } from '../src/hub/hub.js';
 import type { Journal, Update } from '../src/journal/journal.js';
-import { openMemoryJournal } from '../src/journal/memory.js';
-import { openRedisRoster } from '../src/journal/redis/redis-roster.js';
+import { openMemoryJournal } from '../src/journal/memory/memory.js';
+import { openRedisRoster } from '../src/journal/redis/roster.js';
 import type { Roster } from '../src/journal/roster.js';
 import {
   createAuthorizer,

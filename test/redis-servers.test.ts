@@ -9,7 +9,7 @@ import { createClient } from 'redis';
 import { findRedisServer } from '../scripts/find-redis-server.js';
 import type { Journal } from '../src/journal/journal.js';
 import { openRedisJournal, type RedisJournalOptions } from '../src/journal/redis/redis.js';
-import { openRedisRoster } from '../src/journal/redis/redis-roster.js';
+import { openRedisRoster } from '../src/journal/redis/roster.js';
 import type { Departure, Roster } from '../src/journal/roster.js';
 import { freePort } from './support/free-port.js';
 import { dataOf, KEEP_ALL, readAll, until, update } from './support/journal-contract.js';

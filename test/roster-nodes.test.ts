@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createClient } from 'redis';
-import { openRedisRoster } from '../src/journal/redis/redis-roster.js';
+import { openRedisRoster } from '../src/journal/redis/roster.js';
 import type { Departure, Roster, RosterEntry, RosterWatcher } from '../src/journal/roster.js';
 import { type RedisServer, startRedis } from './support/redis-server.js';
 import { all, entry, subscriber } from './support/roster-contract.js';

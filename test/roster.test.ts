@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from '@jest/globals';
-import { MemoryRoster } from '../src/journal/memory-roster.js';
-import { openRedisRoster } from '../src/journal/redis/redis-roster.js';
+import { MemoryRoster } from '../src/journal/memory/roster.js';
+import { openRedisRoster } from '../src/journal/redis/roster.js';
 import { type RedisServer, startRedis } from './support/redis-server.js';
 import { rosterContract } from './support/roster-contract.js';
 

@@ -8,7 +8,7 @@ import {
   parsePosition,
   type Update,
 } from './journal.js';
-import { type HeldRecord, markTrimmed, RecordQueue } from './record-queue.js';
+import { type HeldRecord, markTrimmed, RecordQueue } from './memory/record-queue.js';
 import { Shares } from './retention.js';
 
 /** A key to remember, and where the updates stand that were appended under it. */

@@ -1,4 +1,4 @@
-import { MemoryRoster } from './memory-roster.js';
+import { MemoryRoster } from './memory/roster.js';
 import { isRedis } from './redis/url.js';
 import type { Roster } from './roster.js';
 
@@ -19,7 +19,7 @@ export interface RosterOptions {
  */
 export async function openRoster(url: string, options: RosterOptions = {}): Promise<Roster> {
   if (!isRedis(url)) return new MemoryRoster();
-  const { openRedisRoster } = await import('./redis/redis-roster.js');
+  const { openRedisRoster } = await import('./redis/roster.js');
   const { prefix = 'sse-hub', ...rest } = options;
   return openRedisRoster(url, { prefix, ...rest });
 }

@@ -1,6 +1,6 @@
 import { type Journal, JournalError, type Retention } from './journal.js';
-import type { DamageReport } from './lmdb-damage.js';
-import { openMemoryJournal } from './memory.js';
+import type { DamageReport } from './lmdb/damage.js';
+import { openMemoryJournal } from './memory/memory.js';
 import { isRedis, redact } from './redis/url.js';
 
 export interface JournalOptions extends Retention {
@@ -41,7 +41,7 @@ export async function openJournal(
   // Not `new URL`, which makes a relative path something else.
   const path = /^lmdb:(.+)$/s.exec(url)?.[1];
   if (path !== undefined) {
-    const { openLmdbJournal } = await import('./lmdb.js');
+    const { openLmdbJournal } = await import('./lmdb/lmdb.js');
     return openLmdbJournal({ ...options, path });
   }
   if (isRedis(url)) {

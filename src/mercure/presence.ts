@@ -7,7 +7,7 @@ import {
   JournalError,
   type Update,
 } from '../journal/journal.js';
-import { MemoryRoster } from '../journal/memory-roster.js';
+import { MemoryRoster } from '../journal/memory/roster.js';
 import type {
   Departure,
   Roster,

@@ -1,7 +1,7 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { Hub, type HubOptions } from '../../src/hub/hub.js';
 import type { Journal, Update } from '../../src/journal/journal.js';
-import { openMemoryJournal } from '../../src/journal/memory.js';
+import { openMemoryJournal } from '../../src/journal/memory/memory.js';
 import { EventStream } from '../../src/sse/event-stream.js';
 import { type Selection, select } from '../../src/topics/selection.js';
 

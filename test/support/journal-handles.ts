@@ -12,7 +12,7 @@ import type {
   Update,
 } from '../../src/journal/journal.js';
 import { JournalError } from '../../src/journal/journal.js';
-import { openMemoryJournal } from '../../src/journal/memory.js';
+import { openMemoryJournal } from '../../src/journal/memory/memory.js';
 
 /**
  * One of several handles on a journal in memory. Its followers are told a turn later, as over a network, but for what

@@ -1,7 +1,7 @@
 /** A node in a process of its own: the protocol over a journal in memory, and the roster whose URL and prefix are given. */
 import Koa from 'koa';
 import { Hub, openJournal } from '../../dist/hub/index.js';
-import { openRedisRoster } from '../../dist/journal/redis/redis-roster.js';
+import { openRedisRoster } from '../../dist/journal/redis/roster.js';
 import { createAuthorizer, mercure, Presence, readKeys } from '../../dist/mercure/index.js';
 
 const [url, prefix, timeoutMs] = process.argv.slice(2);

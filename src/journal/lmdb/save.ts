@@ -2,9 +2,9 @@
 
 import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { JournalError, type Position, parsePosition } from './journal.js';
-import type { ClockState } from './journal-clock.js';
-import { checkJournalFile, type Finder, type JournalCheck, scanJournalFile } from './lmdb-check.js';
+import { JournalError, type Position, parsePosition } from '../journal.js';
+import type { ClockState } from '../journal-clock.js';
+import { checkJournalFile, type Finder, type JournalCheck, scanJournalFile } from './check.js';
 import {
   comparePlaces,
   encodeEntry,
@@ -13,10 +13,10 @@ import {
   stampOf,
   toEntry,
   toPosition,
-} from './lmdb-entry.js';
-import { type Databases, openFiles, withFile } from './lmdb-files.js';
-import { LmdbKeys, type RememberedKey } from './lmdb-keys.js';
-import { Ledger, toStoredState } from './lmdb-ledger.js';
+} from './entry.js';
+import { type Databases, openFiles, withFile } from './files.js';
+import { LmdbKeys, type RememberedKey } from './keys.js';
+import { Ledger, toStoredState } from './ledger.js';
 
 /** A journal that was saved. */
 export interface Saved {

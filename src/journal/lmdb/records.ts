@@ -1,8 +1,8 @@
 import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Entry } from './journal.js';
-import { encodeEntry, type Place, toStored } from './lmdb-entry.js';
-import type { KeyedEntry } from './lmdb-front.js';
+import type { Entry } from '../journal.js';
+import { encodeEntry, type Place, toStored } from './entry.js';
+import type { KeyedEntry } from './front.js';
 
 /** How long texts are encoded before others have a turn of the event loop. */
 const SLICE_MS = 5;

@@ -7,7 +7,7 @@
  */
 
 import { crc32 } from 'node:zlib';
-import type { Entry, Position } from './journal.js';
+import type { Entry, Position } from '../journal.js';
 
 /** A position as a key: LMDB orders it as its numbers. */
 export type Place = [epoch: number, sequence: number];

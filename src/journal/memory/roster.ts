@@ -1,4 +1,4 @@
-import type { NoteResult, Roster, RosterEntry, Subscriber } from './roster.js';
+import type { NoteResult, Roster, RosterEntry, Subscriber } from '../roster.js';
 
 /** Subscribers of a page: each has as many subscriptions as it has selectors, up to a hundred. */
 const PAGE_SUBSCRIBERS = 10;

@@ -1,11 +1,9 @@
 /** What an LMDB journal keeps beside its entries: what they come to, whose they are, and what was trimmed. */
 
 import type { Database } from 'lmdb';
-import type { Retention } from './journal.js';
-import { comparePositions, type Entry, type Position, parsePosition } from './journal.js';
-import type { ClockState } from './journal-clock.js';
-import { decodeEntry, type Place, stampOf, toPosition } from './lmdb-entry.js';
-import { Front, type FrontPlace, type KeyedEntry, toKeyed } from './lmdb-front.js';
+import type { Retention } from '../journal.js';
+import { comparePositions, type Entry, type Position, parsePosition } from '../journal.js';
+import type { ClockState } from '../journal-clock.js';
 import {
   DISK_OVERHEAD,
   type Holding,
@@ -20,9 +18,11 @@ import {
   sizeOf,
   TRANSIENT,
   transientLimits,
-} from './retention.js';
-import { type LastTrimmed, later } from './select.js';
-import { type TrimmedChanges, type TrimmedRecord, TrimmedTopics } from './trimmed-topics.js';
+} from '../retention.js';
+import { type LastTrimmed, later } from '../select.js';
+import { type TrimmedChanges, type TrimmedRecord, TrimmedTopics } from '../trimmed-topics.js';
+import { decodeEntry, type Place, stampOf, toPosition } from './entry.js';
+import { Front, type FrontPlace, type KeyedEntry, toKeyed } from './front.js';
 
 /** What is known of all entries; one value, which every commit writes. */
 export interface LedgerState {

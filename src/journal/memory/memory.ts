@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { AppendKeys, keyError } from './append-keys.js';
+import { AppendKeys, keyError } from '../append-keys.js';
 import {
   type Append,
   ageCheckMs,
@@ -8,8 +8,8 @@ import {
   settle,
   takeWaiting,
   toRef,
-} from './commit.js';
-import { Followers } from './followers.js';
+} from '../commit.js';
+import { Followers } from '../followers.js';
 import {
   type AppendOptions,
   comparePositions,
@@ -28,9 +28,8 @@ import {
   type Retention,
   type TrimmedTopic,
   type Update,
-} from './journal.js';
-import { JournalClock } from './journal-clock.js';
-import { type HeldRecord, markTrimmed, RecordQueue } from './record-queue.js';
+} from '../journal.js';
+import { JournalClock } from '../journal-clock.js';
 import {
   type Holding,
   lastingLimits,
@@ -44,7 +43,7 @@ import {
   sizeOf,
   TRANSIENT,
   transientLimits,
-} from './retention.js';
+} from '../retention.js';
 import {
   admitsAll,
   type LastTrimmed,
@@ -53,8 +52,9 @@ import {
   TOPICS_PER_PAGE,
   takeWithin,
   trimmedIn,
-} from './select.js';
-import { TrimmedTopics } from './trimmed-topics.js';
+} from '../select.js';
+import { TrimmedTopics } from '../trimmed-topics.js';
+import { type HeldRecord, markTrimmed, RecordQueue } from './record-queue.js';
 
 /** Opens a journal that lives and dies with this process. */
 export function openMemoryJournal(retention: Retention): Journal {

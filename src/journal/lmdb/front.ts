@@ -1,8 +1,8 @@
 /** Finds the oldest entries of an LMDB journal that are not transient. */
 
 import type { Database } from 'lmdb';
-import type { Entry } from './journal.js';
-import { comparePlaces, decodeEntry, type Place, toEntry } from './lmdb-entry.js';
+import type { Entry } from '../journal.js';
+import { comparePlaces, decodeEntry, type Place, toEntry } from './entry.js';
 
 export interface KeyedEntry {
   readonly key: Place;

@@ -1,4 +1,4 @@
-import type { Entry } from './journal.js';
+import type { Entry } from '../journal.js';
 
 /** What is in a queue: entries of a journal, or the keys that it remembers. */
 interface MemoryRecord<T = Entry> {

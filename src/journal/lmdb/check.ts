@@ -1,7 +1,7 @@
 /** Reads all of a journal's file, without LMDB, and says what is whole. */
 
 import { open as openFile } from 'node:fs/promises';
-import type { Position } from './journal.js';
+import type { Position } from '../journal.js';
 import {
   checksum,
   decodeEntry,
@@ -13,10 +13,10 @@ import {
   type StoredEntry,
   toPosition,
   topicsOf,
-} from './lmdb-entry.js';
-import { fromStoredKey, KEY_FACT, type RememberedKey } from './lmdb-keys.js';
-import { fromStoredState, type LedgerState, type StoredState } from './lmdb-ledger.js';
-import { type Item, PageFile, type Tree } from './lmdb-pages.js';
+} from './entry.js';
+import { fromStoredKey, KEY_FACT, type RememberedKey } from './keys.js';
+import { fromStoredState, type LedgerState, type StoredState } from './ledger.js';
+import { type Item, PageFile, type Tree } from './pages.js';
 
 /** What the file of a journal holds. */
 export interface JournalCheck {

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { keyError } from './append-keys.js';
+import { keyError } from '../append-keys.js';
 import {
   type Append,
   ageCheckMs,
@@ -10,8 +10,8 @@ import {
   settle,
   takeWaiting,
   toRef,
-} from './commit.js';
-import { Followers } from './followers.js';
+} from '../commit.js';
+import { Followers } from '../followers.js';
 import {
   type AppendKey,
   type AppendOptions,
@@ -33,20 +33,8 @@ import {
   type Retention,
   type TrimmedTopic,
   type Update,
-} from './journal.js';
-import { JournalClock } from './journal-clock.js';
-import { type DamageReport, Damages } from './lmdb-damage.js';
-import { comparePlaces, decodeEntry, type Place, toEntry, toPosition } from './lmdb-entry.js';
-import {
-  type Databases,
-  damagedError,
-  messageOf,
-  type OpenFiles,
-  openFiles,
-} from './lmdb-files.js';
-import { LmdbKeys } from './lmdb-keys.js';
-import { Ledger, type LedgerChange, ledgerState } from './lmdb-ledger.js';
-import { RecordEncoder } from './lmdb-records.js';
+} from '../journal.js';
+import { JournalClock } from '../journal-clock.js';
 import {
   admitsAll,
   later,
@@ -54,7 +42,13 @@ import {
   TOPICS_PER_PAGE,
   takeWithin,
   trimmedIn,
-} from './select.js';
+} from '../select.js';
+import { type DamageReport, Damages } from './damage.js';
+import { comparePlaces, decodeEntry, type Place, toEntry, toPosition } from './entry.js';
+import { type Databases, damagedError, messageOf, type OpenFiles, openFiles } from './files.js';
+import { LmdbKeys } from './keys.js';
+import { Ledger, type LedgerChange, ledgerState } from './ledger.js';
+import { RecordEncoder } from './records.js';
 
 export interface LmdbJournalOptions extends Retention {
   /** A directory, which is made if there is none. It belongs to the journal alone. */

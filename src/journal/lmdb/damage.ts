@@ -1,5 +1,5 @@
-import type { Position } from './journal.js';
-import { type Place, toPosition } from './lmdb-entry.js';
+import type { Position } from '../journal.js';
+import { type Place, toPosition } from './entry.js';
 
 /** Entries that have been found damaged, and had not been before. */
 export interface DamageReport {

@@ -1,9 +1,9 @@
 import type { Database, RootDatabase } from 'lmdb';
-import type { EntryRef, Position } from './journal.js';
-import { FACTS } from './lmdb-check.js';
-import { encodeEntry, type Place, type StoredEntry, stampOf, toEntry } from './lmdb-entry.js';
-import type { Databases } from './lmdb-files.js';
-import { Ledger, toStoredState } from './lmdb-ledger.js';
+import type { EntryRef, Position } from '../journal.js';
+import { FACTS } from './check.js';
+import { encodeEntry, type Place, type StoredEntry, stampOf, toEntry } from './entry.js';
+import type { Databases } from './files.js';
+import { Ledger, toStoredState } from './ledger.js';
 
 /** The format in which own ids had one place each, and nothing was summed up. */
 export const FORMAT_1 = 'koa-sse-hub journal 1';

@@ -3,8 +3,8 @@
  * transaction of its updates. All of them are in memory as well, so that an append looks for its key without the database.
  */
 
-import { AppendKeys, type PlacedKey, type Places } from './append-keys.js';
-import type { LedgerDatabase } from './lmdb-ledger.js';
+import { AppendKeys, type PlacedKey, type Places } from '../append-keys.js';
+import type { LedgerDatabase } from './ledger.js';
 
 /** A key that is remembered. */
 export interface RememberedKey {

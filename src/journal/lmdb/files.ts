@@ -2,19 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open as openFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb';
+import { JournalError } from '../journal.js';
+import { checkJournalFile, FACTS, FORMAT } from './check.js';
 import {
   type DirectoryLock,
   isDirectoryLocked,
   lockDirectory,
   OwnedError,
 } from './directory-lock.js';
+import { FACT_ENCODER, type Place } from './entry.js';
 import { watchFiles } from './file-watch.js';
-import { JournalError } from './journal.js';
-import { checkJournalFile, FACTS, FORMAT } from './lmdb-check.js';
-import { FACT_ENCODER, type Place } from './lmdb-entry.js';
-import type { LedgerDatabase } from './lmdb-ledger.js';
-import { fileState, isSameState, NOTE_FILE, readNote, writeNote } from './lmdb-note.js';
-import { FORMAT_1, upgrade } from './lmdb-upgrade.js';
+import type { LedgerDatabase } from './ledger.js';
+import { fileState, isSameState, NOTE_FILE, readNote, writeNote } from './note.js';
+import { FORMAT_1, upgrade } from './upgrade.js';
 
 export interface Databases {
   readonly root: RootDatabase;
