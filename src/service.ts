@@ -147,6 +147,7 @@ function announceSubscriptions(hub: Hub, roster: Roster, log: SummedLog): Presen
   return new Presence({
     roster,
     publish: (updates, options) => hub.publish(updates, options),
+    delivered: (refs) => hub.delivered(refs),
     log: (kind, message) => log.add(kind, message),
   });
 }

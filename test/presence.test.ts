@@ -330,6 +330,7 @@ describe('presence', () => {
       publish: async (updates) => {
         await publishing;
         published.push(...updates);
+        return [];
       },
     });
     cleanUps.push(() => presence.close());
@@ -356,6 +357,7 @@ describe('presence', () => {
         const topics: string[] = [];
         for await (const page of presence.list()) topics.push(...page.map(({ topic }) => topic));
         lists.push(topics);
+        return [];
       },
     });
     const stream = start(presence, ['news']);
@@ -363,6 +365,30 @@ describe('presence', () => {
     stream.destroy();
     await until(() => lists.length === 2);
     expect(lists).toEqual([['news'], []]);
+  });
+
+  test('is announced a few clients at a time while that takes long, and many at once while it does not', async () => {
+    const sizes: number[] = [];
+    let longMs = 50;
+    const presence = new Presence({
+      publish: async (updates) => {
+        sizes.push(updates.length);
+        return [];
+      },
+      delivered: () => new Promise((resolve) => setTimeout(resolve, longMs)),
+    });
+    cleanUps.push(() => presence.close());
+    const announced = () => sizes.reduce((sum, size) => sum + size, 0);
+    const subscribe = (clients: number) => {
+      for (let n = 0; n < clients; n++) start(presence, ['a', 'b', 'c', 'd', 'e']);
+    };
+    subscribe(100);
+    await until(() => announced() > 250);
+    expect(sizes.slice(0, 5)).toEqual([100, 50, 25, 10, 5]);
+    longMs = 0;
+    subscribe(1_000);
+    await until(() => announced() === 5_500);
+    expect(Math.max(...sizes)).toBe(500);
   });
 
   test('of 10,000 strangers costs Redis some dozens of calls', async () => {

@@ -25,8 +25,9 @@ const MAY_REPEAT = Symbol('may repeat');
 const PRUNE = 20_000;
 
 export class Ledger {
-  /** Published to received. */
+  /** Published to received, by all and by each subscriber that is always there. */
   latency = new Samples();
+  latencies = new Map();
   /** Published to answered. */
   acknowledged = new Samples();
   /** Each request of a publisher to its answer, whatever that was. */
@@ -143,6 +144,17 @@ export class Ledger {
   /** A subscriber came back with an id that several updates have: from the oldest of them on, all come again. */
   allowRepeats(account) {
     account.received.push(MAY_REPEAT);
+  }
+
+  /** How long an update was on its way to a subscriber that is always there. */
+  received(name, milliseconds) {
+    this.latency.record(milliseconds);
+    let own = this.latencies.get(name);
+    if (own === undefined) {
+      own = new Samples();
+      this.latencies.set(name, own);
+    }
+    own.record(milliseconds);
   }
 
   /** Compares what was received so far with the order. */

@@ -105,6 +105,9 @@ answerQuestions({
     for (const client of [...readers, ...writers]) client.close();
     return {
       latency: ledger.latency.all(),
+      latencies: Object.fromEntries(
+        [...ledger.latencies].map(([name, samples]) => [name, samples.all()]),
+      ),
       acknowledged: ledger.acknowledged.all(),
       answered: ledger.answered.all(),
       probes: probes.all(),

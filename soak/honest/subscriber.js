@@ -288,7 +288,7 @@ export class Subscriber {
     ledger.enter(this.#account, record, id);
     const { readEveryMs, staysMs } = this.#kind;
     if (readEveryMs === undefined && staysMs === undefined) {
-      ledger.latency.record(performance.now() - record.sentAt);
+      ledger.received(this.#kind.name, performance.now() - record.sentAt);
     }
   }
 

@@ -55,6 +55,12 @@ export class Arrivals {
     });
   }
 
+  /** Resolves when a position is reached, however long that takes, or when this is closed. */
+  async reached(position: Position): Promise<void> {
+    if (comparePositions(position, this.#through) <= 0 || this.#isClosed) return;
+    await new Promise<boolean>((resolve) => this.#add(position, resolve));
+  }
+
   /** Everything up to a position has arrived. */
   reach(position: Position): void {
     this.#through = later(this.#through, position);

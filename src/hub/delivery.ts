@@ -80,6 +80,11 @@ export class Delivery implements Follower {
     return this.#arrivals.wait(position, stream, () => this.#isOnItsWay(position));
   }
 
+  /** Resolves when everything up to a position is delivered, or delivery ends. */
+  delivered(position: Position): Promise<void> {
+    return this.#arrivals.reached(position);
+  }
+
   /** Delivers no more. */
   close(): void {
     this.#state = 'closed';

@@ -5,6 +5,7 @@ import {
   type Following,
   type Journal,
 } from '../journal/journal.js';
+import { later } from '../journal/select.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { TimeSlice } from '../time-slice.js';
 import type { Addressed, Selection } from '../topics/selection.js';
@@ -160,6 +161,15 @@ export class Hub {
   ): Promise<readonly EntryRef[]> {
     const { list } = updates instanceof ValidUpdates ? updates : new ValidUpdates(updates);
     return this.#journal.append(list, options);
+  }
+
+  /**
+   * Resolves when updates that were published are delivered here, or the hub is closed: for those who publish so much
+   * that they are to wait for it.
+   */
+  async delivered(refs: readonly EntryRef[]): Promise<void> {
+    const positions = refs.map(({ position }) => position);
+    if (positions.length > 0) await this.#delivery.delivered(positions.reduce(later));
   }
 
   /**

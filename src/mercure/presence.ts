@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_TOPIC_BYTES } from '../hub/update.js';
 import {
   type AppendKey,
   type AppendOptions,
+  type EntryRef,
   JournalError,
   type Update,
 } from '../journal/journal.js';
@@ -34,15 +36,25 @@ export interface SubscriptionDocument {
 
 export interface PresenceOptions {
   /** Publishes updates, as `hub.publish` does. */
-  readonly publish: (updates: readonly Update[], options: AppendOptions) => Promise<unknown>;
+  readonly publish: (
+    updates: readonly Update[],
+    options: AppendOptions,
+  ) => Promise<readonly EntryRef[]>;
+  /** Resolves when these are delivered, as `hub.delivered` does: others wait behind them. Default: they are at once. */
+  readonly delivered?: (refs: readonly EntryRef[]) => Promise<void>;
   /** Where it is noted who is subscribed, and what presence is to be closed before. Default: one of this process alone. */
   readonly roster?: Roster;
   /** Told what an operator should know, a line each, with the name of what is alike. Default: `console.error`. */
   readonly log?: (kind: string, message: string) => void;
 }
 
-/** Announcements that are published together. Publishers wait for no more than these. */
+/**
+ * Announcements that are published together, at first and at most: as many as are delivered in `BATCH_MS`, since the
+ * updates of publishers wait behind them. Those of one client are always together.
+ */
+const FIRST_AT_ONCE = 100;
 const MAX_AT_ONCE = 500;
+const BATCH_MS = 20;
 
 /** Announcements that wait. A subscription that starts while there are more of them is listed, and not announced. */
 const MAX_WAITING = 100_000;
@@ -55,6 +67,9 @@ const MAX_ANONYMOUS_BYTES = 32 * 1024 * 1024;
 /** What a subscription takes beside its selector. */
 const SUBSCRIPTION_BYTES = 100;
 
+/** After a batch that took longer there is none for as long as it took, and no longer than this. */
+const MAX_REST_MS = 1_000;
+
 /** How long it takes until announcements that could not be published are tried again. */
 const RETRY_MS = 1_000;
 
@@ -63,10 +78,11 @@ const RETRY_MS = 1_000;
  * update, after the roster has it: so a list is never older than the newest update that its reader has seen.
  *
  * Anybody may subscribe, so announcements have a line of their own: some at a time, each batch when the one before
- * is in the journal. A subscription that has ended before its turn came is not announced at all.
+ * is delivered. A subscription that has ended before its turn came is not announced at all.
  */
 export class Presence implements RosterWatcher {
   readonly #publish: PresenceOptions['publish'];
+  readonly #delivered: NonNullable<PresenceOptions['delivered']>;
   readonly #log: (kind: string, message: string) => void;
   readonly #roster: Roster;
   /** The open streams that are in the roster, or wait for that. */
@@ -75,13 +91,22 @@ export class Presence implements RosterWatcher {
   readonly #waiting = new Set<Attendance>();
   #waitingAnnouncements = 0;
   #anonymousBytes = 0;
+  #atOnce = FIRST_AT_ONCE;
+  /** How long it took to deliver the last batch. */
+  #deliveryMs = 0;
   #noting: Promise<void> | undefined;
   /** When the announcements so far are published. */
   #announced: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
-  constructor({ publish, roster = new MemoryRoster(), log }: PresenceOptions) {
+  constructor({
+    publish,
+    delivered = async () => undefined,
+    roster = new MemoryRoster(),
+    log,
+  }: PresenceOptions) {
     this.#publish = publish;
+    this.#delivered = delivered;
     this.#roster = roster;
     this.#log = log ?? ((_, message) => console.error(message));
     roster.watch(this);
@@ -195,7 +220,10 @@ export class Presence implements RosterWatcher {
   async #noteWaiting(): Promise<void> {
     await undefined; // All of this turn's together.
     try {
-      while (this.#waiting.size > 0) await this.#noteBatch(this.#takeBatch());
+      while (this.#waiting.size > 0) {
+        await this.#noteBatch(this.#takeBatch());
+        await this.#rest();
+      }
     } catch (error) {
       if (!this.#isClosed) {
         this.#log('announcements', `Subscriptions cannot be listed. ${String(error)}`);
@@ -205,12 +233,24 @@ export class Presence implements RosterWatcher {
     }
   }
 
+  /** Takes more or fewer the next time, and leaves half of the time to others. */
+  async #rest(): Promise<void> {
+    const tookMs = this.#deliveryMs;
+    this.#deliveryMs = 0;
+    if (tookMs <= BATCH_MS) {
+      this.#atOnce = Math.min(2 * this.#atOnce, MAX_AT_ONCE);
+    } else {
+      this.#atOnce = Math.max(this.#atOnce / 2, 1);
+      await delay(Math.min(tookMs, MAX_REST_MS), undefined, { ref: false });
+    }
+  }
+
   #takeBatch(): Attendance[] {
     const batch: Attendance[] = [];
     let size = 0;
     for (const attendance of this.#waiting) {
       size += attendance.subscriber.selectors.length;
-      if (size > MAX_AT_ONCE && batch.length > 0) break;
+      if (size > this.#atOnce && batch.length > 0) break;
       this.#take(attendance);
       batch.push(attendance);
     }
@@ -252,7 +292,10 @@ export class Presence implements RosterWatcher {
   async #publishAll(updates: readonly Update[], key: AppendKey | undefined): Promise<boolean> {
     while (!this.#isClosed) {
       try {
-        await this.#publish(updates, { key });
+        const refs = await this.#publish(updates, { key });
+        const begun = performance.now();
+        await this.#delivered(refs);
+        this.#deliveryMs = performance.now() - begun;
         return true;
       } catch (error) {
         const isOfJournal = error instanceof JournalError;
