@@ -21,10 +21,11 @@ export class JournalTopics {
    */
   async *list(): AsyncGenerator<{ topics: readonly string[]; through: Position }> {
     const { start, head } = this.#window;
-    if (!this.#current || comparePositions(this.#current.through, start.position) < 0) {
-      this.#current = new TopicList(this.#journal.topics(), head.position);
+    let list = this.#current;
+    if (!list || list.hasFailed || comparePositions(list.through, start.position) < 0) {
+      list = new TopicList(this.#journal.topics(), head.position);
+      this.#current = list;
     }
-    const list = this.#current;
     list.readers += 1;
     try {
       for (let n = 0; ; n += 1) {
@@ -49,14 +50,23 @@ class TopicList {
   readonly #pages: (readonly string[])[] = [];
   #fetching: Promise<void> | undefined;
   #isComplete = false;
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(pages: AsyncIterable<readonly string[]>, through: Position) {
     this.#iterator = pages[Symbol.asyncIterator]();
     this.through = through;
   }
 
+  /** The journal could not be read: nobody gets a page more. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** @throws what the journal has thrown, to all who want a page that it was not read for. */
   async page(n: number): Promise<readonly string[] | undefined> {
     while (n >= this.#pages.length && !this.#isComplete) {
+      // Asked again, an iterator that has thrown says that there is no more, as if the topics had been listed to the end.
+      if (this.#failure) throw this.#failure.error;
       this.#fetching ??= this.#fetch();
       await this.#fetching;
     }
@@ -64,7 +74,7 @@ class TopicList {
   }
 
   async close(): Promise<void> {
-    await this.#fetching;
+    await this.#fetching?.catch(() => undefined);
     await this.#iterator.return?.();
   }
 
@@ -73,6 +83,9 @@ class TopicList {
       const { done, value } = await this.#iterator.next();
       if (done) this.#isComplete = true;
       else this.#pages.push(value);
+    } catch (error) {
+      this.#failure = { error };
+      throw error;
     } finally {
       this.#fetching = undefined;
     }
