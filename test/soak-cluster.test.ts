@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, jest, test } from '@jest/globals';
@@ -53,4 +54,36 @@ describe('npm run soak -- --cluster', () => {
     expect(output).toMatch(/\n- (gap|missed|the journal is not what was told), \d+ times?: /);
     expect(code).toBe(1);
   });
+
+  test('leaves no process behind, even if it is killed', async () => {
+    const child = spawn(process.execPath, ['soak/main.js', '--cluster', '--crowd', '0']);
+    let output = '';
+    child.stdout.setEncoding('utf8');
+    for await (const text of child.stdout) {
+      output += text;
+      if (output.includes('redis://')) break;
+    }
+    const [, pids = '', port = ''] = /processes ([\d, ]+); redis:.*:(\d+)/.exec(output) ?? [];
+    expect(pids.split(', ')).toHaveLength(3);
+    expect(await isListening(Number(port))).toBe(true);
+    child.kill('SIGKILL');
+    while (pids.split(', ').some((pid) => isAlive(Number(pid)))) await new Promise(setImmediate);
+    while (await isListening(Number(port))) await new Promise(setImmediate);
+  });
 });
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { endWithThis } from './end-with-this.js';
 import { freePort } from './free-port.js';
 
 const CONFIGURATION = fileURLToPath(new URL('../../deploy/nginx.conf', import.meta.url));
@@ -29,11 +30,6 @@ export interface Nginx {
   reload(): void;
   close(): Promise<void>;
 }
-
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGTERM');
-});
 
 /** @param nodes - the ports of the nodes on this machine. */
 export async function startNginx(nodes: readonly number[]): Promise<Nginx> {
@@ -66,12 +62,12 @@ export async function startNginx(nodes: readonly number[]): Promise<Nginx> {
   const child = spawn('nginx', [...command, '-g', `daemon off; ${pidFile(directory)}`], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
-  running.add(child);
+  endWithThis(child, 'TERM');
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     log += text;
   });
-  const ended = once(child, 'close').then(() => running.delete(child));
+  const ended = once(child, 'close');
   await accepts(port, child, () => log);
   return {
     url: `http://127.0.0.1:${port}`,

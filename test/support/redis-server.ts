@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findRedisServer } from '../../scripts/find-redis-server.js';
+import { endWithThis } from './end-with-this.js';
+import { freePort } from './free-port.js';
 
 export interface RedisServerOptions {
   /** When what is written is on disk. `none`: nothing outlives the process. Default: `always`. */
@@ -38,11 +39,6 @@ export interface RedisServer {
   /** Ends it and removes its directory. */
   close(): Promise<void>;
 }
-
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-});
 
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const directory = await mkdtemp(join(tmpdir(), 'redis-'));
@@ -142,11 +138,10 @@ class LocalRedis implements RedisServer {
       ...value.split(' '),
     ]);
     const child = spawn(path, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    running.add(child);
+    endWithThis(child, 'KILL');
     this.#child = child;
     this.#log = '';
     this.#ended = once(child, 'close').then(() => {
-      running.delete(child);
       if (this.#child === child) this.#child = undefined;
     });
     const listening = new Promise<void>((resolve) => {
@@ -162,13 +157,4 @@ class LocalRedis implements RedisServer {
     });
     await Promise.race([listening, failed]);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { freePort } from './free-port.js';
 
 /** Stands between clients and a server, and fails as networks do. */
 export interface TcpProxy {
@@ -21,7 +22,7 @@ export interface TcpProxy {
 /** Passes everything to a port of this machine, until told otherwise. */
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const proxy = new LocalProxy(targetPort);
-  await proxy.listen(0);
+  await proxy.listen(await freePort());
   return proxy;
 }
 
