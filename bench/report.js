@@ -26,6 +26,11 @@ export function rowsOf(result) {
       }
       for (const { id, scale = 1, isRatio } of result.metrics) {
         const { median, min, max, ratio } = values[id];
+        // Of a metric that does not apply to this variant nothing is known.
+        if (median === null || Number.isNaN(median)) {
+          row.push('', '', ...(isRatio ? [] : ['']));
+          continue;
+        }
         const spread = `${format(min * scale)}–${format(max * scale)}`;
         row.push(format(median * scale), spread, ...(isRatio ? [] : [format(ratio)]));
       }

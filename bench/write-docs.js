@@ -1,22 +1,38 @@
 /**
  * `node bench/write-docs.js [FILE]`: puts a run's results into docs/: the numbers as docs/performance.json, a
  * chart for each measure under docs/performance/, and the tables of docs/performance.md, between their markers.
+ *
+ * `node bench/write-docs.js FILE --redis`: the same of a run of the three journals alone, for the chapter about Redis.
+ * What a full run has put elsewhere stays.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { barChart } from './charts.js';
 import { describeRun, markdownTable } from './report.js';
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
-const results = JSON.parse(readFileSync(process.argv[2] ?? path('results/results.json'), 'utf8'));
+const { values, positionals } = parseArgs({
+  options: { redis: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const results = JSON.parse(readFileSync(positionals[0] ?? path('results/results.json'), 'utf8'));
+/** Measures that have a place of their own in the chapter about Redis. */
+const OF_NODES = [9, 10];
 const page = path('../docs/performance.md');
 const charts = path('../docs/performance/');
 
 mkdirSync(charts, { recursive: true });
-writeFileSync(path('../docs/performance.json'), `${JSON.stringify(results, null, 2)}\n`);
-
 let text = readFileSync(page, 'utf8');
-put('run', describeRun(results));
+if (values.redis) {
+  const others = results.measures.filter(({ number }) => !OF_NODES.includes(number));
+  const tables = others.map((measure) => `**${measure.title}**\n\n${markdownTable(measure)}`);
+  put('redis', [describeRun(results), ...tables].join('\n\n'));
+  results.measures = results.measures.filter(({ number }) => OF_NODES.includes(number));
+} else {
+  writeFileSync(path('../docs/performance.json'), `${JSON.stringify(results, null, 2)}\n`);
+  put('run', describeRun(results));
+}
 for (const measure of results.measures) {
   const images = chartsOf(measure).map(({ name, chart }) => {
     writeFileSync(`${charts}${name}.svg`, barChart(chart));

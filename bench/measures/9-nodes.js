@@ -24,8 +24,8 @@ export const nodes = {
     },
   ],
   metrics: [
-    { id: 'p50', label: 'p50 ms', better: 'lower', chart: true },
-    { id: 'p99', label: 'p99 ms', better: 'lower', chart: true },
+    { id: 'p50', label: 'p50 ms', better: 'lower' },
+    { id: 'p99', label: 'p99 ms', better: 'lower' },
   ],
   sizes: {
     full: { warmUpMs: 2_000, measuredMs: 5_000 },
