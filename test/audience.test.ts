@@ -242,7 +242,7 @@ describe('Audience', () => {
   });
 
   test('large frames are written to a few members in a turn, and then others have turns', async () => {
-    const audience = new Audience();
+    const audiences = [new Audience(), new Audience()] as const;
     const small = reader();
     const other = new Audience().add(small.stream);
     let written = 0;
@@ -254,9 +254,9 @@ describe('Audience', () => {
         written += 1;
         return true;
       });
-      audience.add(stream);
+      audiences[n % 2]?.add(stream);
     }
-    audience.sendBytes(Buffer.alloc(1_000_000));
+    for (const audience of audiences) audience.sendBytes(Buffer.alloc(1_000_000));
     other.send({ data: 'small' });
     let turns = 0;
     while (written < 60) {

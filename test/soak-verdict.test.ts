@@ -30,7 +30,7 @@ describe('the ledger of a soak', () => {
   }
 
   function receive(records: ReturnType<typeof publish>) {
-    for (const record of records) ledger.enter(slow, record, 'id');
+    for (const record of records) ledger.enter(slow, record, record.id);
   }
 
   test('is not settled as long as a slow subscriber is behind, and then nothing is missed', () => {

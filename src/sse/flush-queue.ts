@@ -15,7 +15,10 @@ export interface Flushable {
  */
 const SLICE_MS = 5;
 
-/** After a slice of large writes so many turns are without them: what others wait for often takes several turns. */
+/**
+ * After a slice of large writes so many turns are without them: what others wait for often takes several turns. Unless
+ * only one writes much: the longer it waits the more it is sent at once, and a client that reads might be skipped.
+ */
 const LIGHT_TURNS = 7;
 
 let small: Flushable[] = [];
@@ -52,7 +55,7 @@ function flushWaiting(): void {
   if (lightTurns > 0) lightTurns -= 1;
   else {
     large = flushSome(large);
-    if (large.length > 0) lightTurns = LIGHT_TURNS;
+    if (large.length > 1) lightTurns = LIGHT_TURNS;
   }
   if (small.length > 0 || large.length > 0) schedule();
 }
