@@ -281,6 +281,56 @@ describe('a Redis that refuses', () => {
     },
   );
 
+  const midsts: [string, string[][], string[][]][] = [
+    [
+      'a permission was taken away',
+      [['ACL', 'SETUSER', 'default', '-rpush']],
+      [['ACL', 'SETUSER', 'default', '+@all']],
+    ],
+    [
+      'the permission for what comes last was taken away',
+      [['ACL', 'SETUSER', 'default', '-hexists', '-zincrby']],
+      [['ACL', 'SETUSER', 'default', '+@all']],
+    ],
+    [
+      'a key is of another type',
+      [
+        ['RENAME', '{sse-hub}:counts', '{sse-hub}:saved'],
+        ['SET', '{sse-hub}:counts', 'x'],
+      ],
+      [['RENAME', '{sse-hub}:saved', '{sse-hub}:counts']],
+    ],
+  ];
+
+  test.each(midsts)(
+    'in the midst of an append, since %s: nobody is told of its updates, and a repeat is made anew',
+    async (_, before, after) => {
+      const server = await startServer({ persistence: 'none' });
+      const { journal } = await openNode(server.url);
+      const other = await openNode(server.url);
+      const heard = await listen(other.journal);
+      await journal.append([update('a')], { key: { key: 'first', digest: 'd' } });
+      const attempts = () => [
+        journal.append([update('own', { id: 'own id' }), update('also')]),
+        journal.append([update('keyed')], { key: { key: 'key', digest: 'd' } }),
+      ];
+      for (const command of before) await ask(server, ...command);
+      const refused = await Promise.allSettled(attempts());
+      for (const command of after) await ask(server, ...command);
+      expect(refused).toMatchObject([{ reason: AWAY }, { reason: AWAY }]);
+      expect(dataOf(await readAll(other.journal))).toEqual(['a']);
+      await appendAgain(journal, 'b');
+      await Promise.all(attempts());
+      const all = ['a', 'b', 'own', 'also', 'keyed'];
+      expect(dataOf(await readAll(journal))).toEqual(all);
+      expect(dataOf(await readAll(journal, { topics: ['t'] }))).toEqual(all);
+      await until(async () => heard.entries.length >= all.length);
+      expect(dataOf(heard.entries)).toEqual(all);
+      expect(heard.lost).toEqual([]);
+      expect(await ask(server, 'ZSCORE', '{sse-hub}:counts', 'nobody')).toBe(5);
+    },
+  );
+
   test('because it cannot save: the reason is told, and reads go on', async () => {
     const server = await startServer({ persistence: 'none', config: { save: '3600 1' } });
     const { journal } = await openNode(server.url);

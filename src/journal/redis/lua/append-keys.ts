@@ -45,6 +45,7 @@ for _, key in ipairs(keysInOrder) do
   call('ZADD', KEY_ORDER, text(state.time), name)
   call('RPUSH', BASE .. 'keys-of:' .. publisher, name)
   call('ZINCRBY', KEY_BYTES, bytes, publisher)
+  key.bytes = bytes
   state.keysBytes = state.keysBytes + bytes
 end
 
@@ -65,4 +66,15 @@ for _ = 1, FORGET_STEP + #keysInOrder do
     break
   end
 end
+`;
+
+/** Forgets the keys of this call, whose updates were taken back. */
+export const TAKE_KEYS_BACK = `
+  for _, key in ipairs(keysInOrder) do
+    local name, publisher = key[4], key[3]
+    redis.pcall('HDEL', KEYS_, name)
+    redis.pcall('ZREM', KEY_ORDER, name)
+    redis.pcall('LREM', BASE .. 'keys-of:' .. publisher, -1, name)
+    if key.bytes then redis.pcall('ZINCRBY', KEY_BYTES, -key.bytes, publisher) end
+  end
 `;

@@ -1,6 +1,6 @@
 /** Appends updates, remembers keys, and trims: all that writes. */
 
-import { KEY_ROOM, KEYS_SCRIPT } from './append-keys.js';
+import { KEY_ROOM, KEYS_SCRIPT, TAKE_KEYS_BACK } from './append-keys.js';
 import { COMMON, STATE } from './common.js';
 import { TRIM } from './trim.js';
 
@@ -17,8 +17,9 @@ import { TRIM } from './trim.js';
  * what became of it: `P` and the places of its updates, in series of a time, a first number and a count; `I` and the
  * number of the update whose own id is taken; `K` if its key is taken.
  *
- * All is read and decided before the first write, and the first write is one that Redis refuses where it can refuse any.
- * So an error of Redis means that nothing was written.
+ * All is read and decided before the first write, and the first write is one that Redis refuses where it can refuse any,
+ * but for permissions and types of keys. Where one of these is wrong later on, what was written is taken back. So an error
+ * of Redis means that nothing was appended, unless it says otherwise.
  */
 export const APPEND = String.raw`
 ${COMMON}
@@ -126,9 +127,10 @@ end
 for n, each in ipairs(calls) do outcomes[n] = decide(each) end
 
 -- From here on it is written.
+local written = 0
+local indexed, ids, sums = {}, {}, {}
+local function write()
 if options.ping then call('HSET', META, 'pinged', time) end
-local indexed, ids = {}, {}
-local sums, runs = {}, {}
 local owner, run
 local addedBytes = 0
 for _, each in ipairs(added) do
@@ -149,6 +151,7 @@ for _, each in ipairs(added) do
     indexed[#indexed + 1] = 0
     indexed[#indexed + 1] = prefix .. place
   end
+  written = written + 1
   local sum = sums[header[2]]
   if not sum then
     sum = {count = 0, bytes = 0, isTransient = header[3], runs = {}}
@@ -178,7 +181,9 @@ for name, sum in pairs(sums) do
     state.count = state.count + sum.count
     state.bytes = state.bytes + sum.bytes
     call('ZINCRBY', COUNTS, sum.count, name)
+    sum.isCounted = true
     call('ZINCRBY', BYTES, text(sum.bytes), name)
+    sum.isWeighed = true
   end
 end
 if #added > 0 then
@@ -189,4 +194,30 @@ ${KEYS_SCRIPT}
 ${TRIM}
 writeState(state)
 return {'OK', before, time, isBehind and 1 or 0, outcomes}
+end
+
+-- A permission that was taken away, or a key of another type, ends it in its midst: then nobody is to find any of it, and
+-- a repeat is to be made anew. What it has trimmed is gone.
+local function takeBack()
+  for n = 1, written do
+    if type(redis.pcall('XDEL', ENTRIES, added[n][1])) == 'table' then return false end
+  end
+  for n = 2, #indexed, 2 do redis.pcall('ZREM', INDEX, indexed[n]) end
+  for n = 1, #ids, 2 do redis.pcall('HDEL', IDS, ids[n]) end
+  for name, sum in pairs(sums) do
+    if sum.isCounted then redis.pcall('ZINCRBY', COUNTS, -sum.count, name) end
+    if sum.isWeighed then redis.pcall('ZINCRBY', BYTES, text(-sum.bytes), name) end
+  end
+  ${TAKE_KEYS_BACK}
+  -- The stream takes no entry before its newest, also where that is gone.
+  if written > 0 then redis.pcall('HSET', META, 'time', text(state.time + 1), 'wall', text(state.wall)) end
+  return true
+end
+
+local isDone, result = pcall(write)
+if isDone then return result end
+if not takeBack() then return redis.error_reply('ERR An append was ended in its midst, and cannot be taken back') end
+local message = type(result) == 'table' and result.err or tostring(result)
+-- Those of Redis say in their first word what it is; in 6.2, and where Lua itself has failed, a place stands before that.
+return redis.error_reply(string.find(message, '^%u+ ') and message or 'ERR ' .. message)
 `;
