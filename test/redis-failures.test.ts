@@ -423,6 +423,24 @@ describe('a Redis that comes back without what it had', () => {
     },
   );
 
+  test('after it was away: a follower that is told so can read what is left at once', async () => {
+    const server = await startServer();
+    const { journal } = await openNode(server.url);
+    const reads: Promise<unknown>[] = [];
+    await journal.follow({
+      entries: () => {},
+      lost: (through) => reads.push(journal.read({ ...KEEP, through })),
+    });
+    await journal.append([update('a')]);
+    await server.kill();
+    // By then nobody waits for it to be back.
+    await until(async () => (await ending(journal, 'b')).code === AWAY.code);
+    await server.wipe();
+    await server.start();
+    await until(async () => reads.length > 0);
+    expect(await Promise.all(reads)).toMatchObject([{ entries: [] }]);
+  });
+
   test('behind, as after a failover that lost its newest: followers are told, and positions go on', async () => {
     const server = await startServer();
     const { journal, notices } = await openNode(server.url);

@@ -266,7 +266,11 @@ class RedisJournal implements Journal {
     const through = String(last);
     this.#seen = through;
     this.#notify(lossNotice(this.#options.prefix, seen, String(before)));
-    this.#tail.lost(through);
+    // Whoever is told reads what is left: that is possible once the session is up.
+    this.#connection.whenUp().then(
+      () => this.#tail.lost(through),
+      () => {}, // It is closed.
+    );
   }
 
   #unfit(word: string, format: string): UnfitError {
