@@ -494,6 +494,48 @@ describe('a Redis that comes back without what it had', () => {
   });
 });
 
+describe('a Redis that has removed parts of the journal', () => {
+  const MIB = 1024 * 1024;
+  const parts: [string, string[][]][] = [
+    [
+      'the list of a publisher that has too many keys',
+      [
+        ['HSET', '{sse-hub}:meta', 'keysBytes', `${20 * MIB}`],
+        ['ZADD', '{sse-hub}:key-bytes', `${20 * MIB}`, 'somebody'],
+      ],
+    ],
+    [
+      'how many bytes of keys publishers have',
+      [
+        ['HSET', '{sse-hub}:meta', 'keysBytes', `${20 * MIB}`],
+        ['DEL', '{sse-hub}:key-bytes'],
+      ],
+    ],
+    [
+      'the order of topics of which updates were trimmed',
+      [['HSET', '{sse-hub}:meta', 'gapsLength', `${2 * MIB}`]],
+    ],
+    [
+      'the topics themselves',
+      [
+        ['HSET', '{sse-hub}:meta', 'gapsLength', `${2 * MIB}`],
+        ['ZADD', '{sse-hub}:gap-order', '1', 'x'],
+      ],
+    ],
+  ];
+
+  test.each(parts)('goes on without it (%s)', async (_, commands) => {
+    const server = await startServer({ persistence: 'none' });
+    const { journal } = await openNode(server.url, { maxUpdates: 2 });
+    const append = (data: string) =>
+      journal.append([update(data)], { key: { key: data, digest: 'd' } });
+    for (const data of ['a', 'b', 'c']) await append(data);
+    for (const command of commands) await ask(server, ...command);
+    for (const data of ['d', 'e']) await append(data);
+    await until(async () => dataOf(await readAll(journal)).join() === 'd,e');
+  });
+});
+
 test('an entry that somebody else has put into the stream is left out and told as damage', async () => {
   const server = await startServer({ persistence: 'none' });
   const { journal } = await openNode(server.url, { maxUpdates: 5 });

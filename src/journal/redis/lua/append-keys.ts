@@ -57,11 +57,11 @@ for _ = 1, FORGET_STEP + #keysInOrder do
     forgetKey(oldest[1])
   elseif state.keysBytes > MAX_KEYS_BYTES then
     local heaviest = call('ZREVRANGE', KEY_BYTES, 0, 0, 'WITHSCORES')
-    if tonumber(heaviest[2]) > MAX_KEYS_BYTES_OF_ONE then
-      forgetKey(call('LINDEX', BASE .. 'keys-of:' .. heaviest[1], 0))
-    else
-      forgetKey(oldest[1])
-    end
+    local isTooMuch = #heaviest > 0 and tonumber(heaviest[2]) > MAX_KEYS_BYTES_OF_ONE
+    local name = isTooMuch and call('LINDEX', BASE .. 'keys-of:' .. heaviest[1], 0)
+    -- Redis may have removed the list: then there is nothing to count.
+    if isTooMuch and not name then call('ZREM', KEY_BYTES, heaviest[1]) end
+    forgetKey(name or oldest[1])
   else
     break
   end

@@ -146,7 +146,14 @@ local function flushGaps()
   -- Too many: the oldest are forgotten, and entries of any topic may be missing up to there.
   while call('ZCARD', GAP_ORDER) > ${MAX_TRIMMED_TOPICS} or state.gapsLength > 1048576 do
     local topic = call('ZRANGE', GAP_ORDER, 0, 0)[1]
-    state.through = later(state.through, newestOf(call('HGET', GAPS, topic)))
+    local value = topic and call('HGET', GAPS, topic)
+    -- Redis may have removed either: then any topic may be missing.
+    state.through = later(state.through, value and newestOf(value) or state.trimmed)
+    if not topic then
+      call('DEL', GAPS)
+      state.gapsLength = 0
+      break
+    end
     state.gapsLength = state.gapsLength - #topic
     call('HDEL', GAPS, topic)
     call('ZREM', GAP_ORDER, topic)
