@@ -133,11 +133,10 @@ async function serve(
       // All subscriptions end now: nobody is told of each.
       presence?.close();
       await stop(server, () => events.streams.end());
-      await roster?.close();
       hub.close();
-      await feeds.close();
+      // At the same time: each may wait for a Redis that does not answer.
+      await Promise.all([roster?.close(), feeds.close(), journal.close()]);
       summedLog.flush();
-      await journal.close();
     },
   };
 }

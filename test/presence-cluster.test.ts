@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import request from 'supertest';
 import type { SubscriptionDocument } from '../src/mercure/presence.js';
@@ -143,4 +144,23 @@ test('while Redis stands still, lists are refused in bounded time; then they are
   expect(await listed(b, 'news')).toEqual(before);
   client.abort();
   expect(await announced(watcher, 1)).toEqual([{ ...before[0], active: false }]);
+});
+
+test('a node that is told to stop while Redis stands still stops in order, before it would be killed', async () => {
+  const settings = { ...env, FEEDS: 'chat', SUBSCRIPTIONS_TIMEOUT: '30s' };
+  const node = await runProgram('dist/main.js', { env: settings });
+  redis.pause();
+  // Its outcome is not known for seconds, and by then all connections are to be opened again.
+  const publishing = fetch(`${node.url}/hub`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${token}` },
+    body: new URLSearchParams({ topic: 'news' }),
+  }).catch(() => undefined);
+  await wait(200);
+  const began = Date.now();
+  expect(await node.kill('SIGTERM')).toEqual({ code: 0, signal: null });
+  // Docker waits ten seconds.
+  expect(Date.now() - began).toBeLessThan(10_000);
+  expect(node.stdout()).toContain('koa-sse-hub has stopped');
+  await publishing;
 });
