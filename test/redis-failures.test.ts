@@ -538,7 +538,7 @@ describe('a Redis that has removed parts of the journal', () => {
 
 test('an entry that somebody else has put into the stream is left out and told as damage', async () => {
   const server = await startServer({ persistence: 'none' });
-  const { journal } = await openNode(server.url, { maxUpdates: 5 });
+  const { journal, notices } = await openNode(server.url, { maxUpdates: 5 });
   await journal.append([update('a')]);
   const strange = [
     ['other', 'x'],
@@ -550,11 +550,16 @@ test('an entry that somebody else has put into the stream is left out and told a
   expect(await journal.read(KEEP)).toMatchObject({ damaged: true });
   expect(dataOf(await readAll(journal, { topics: ['t'] }))).toEqual(['a', 'b']);
   const heard = await listen(journal, BEGINNING);
+  const losses = heard.lost.length;
   await ask(server, 'XADD', '{sse-hub}:entries', '*', 'other', 'y');
+  await until(async () => heard.lost.length > losses);
   for (let n = 0; n < 20; n++) await journal.append([update(`${n}`)]);
   await until(async () => dataOf(heard.entries).includes('19'));
   const numbers = Array.from({ length: 20 }, (_, n) => `${n}`);
   expect(dataOf(heard.entries)).toEqual(['a', 'b', ...numbers]);
+  // How many are missing cannot be told of it.
+  expect(notices.join('\n')).toMatch(/its newest updates are gone\./);
+  expect(notices.join('\n')).not.toMatch(/some -?\d/);
 });
 
 const KEEP = { maxEntries: 1000, maxLength: 1_000_000 };

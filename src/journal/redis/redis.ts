@@ -310,10 +310,12 @@ class RedisJournal implements Journal {
 
 function lossNotice(prefix: string, seen: Position, before: Position): string {
   const missing = parsePosition(seen)[1] - parsePosition(before)[1];
+  // What others put into the stream has numbers of its own.
+  const some = missing > 0 ? `, some ${missing} of them` : '';
   const what =
     comparePositions(before, BEGINNING) === 0
       ? 'is empty'
-      : `goes no further than ${before}: its newest updates are gone, some ${missing} of them`;
+      : `goes no further than ${before}: its newest updates are gone${some}`;
   return `The journal ${prefix} in Redis has lost updates that were acknowledged: this node has seen ${seen}, and it ${what}. It goes on after that, and clients are told of a gap.`;
 }
 
