@@ -272,6 +272,7 @@ describe('a Redis that refuses', () => {
       await expect(refused).rejects.toMatchObject(AWAY);
       await expect(refused).rejects.toThrow(reason);
       await expect(journal.ping()).rejects.toMatchObject(AWAY);
+      await expect(journal.ping()).rejects.not.toThrow(/user_script/);
       for (const command of after) await ask(server, ...command);
       await appendAgain(journal, 'b');
       await until(async () => heard.entries.length === 2);

@@ -99,11 +99,14 @@ export function outcomeUnknown(error: unknown): JournalError {
 /** One sentence for a person. */
 export function reasonText(error: unknown): string {
   const text = error instanceof Error ? innermost(error).message : String(error);
-  const line = text.replace(/\s+/g, ' ').trim();
+  const line = text.replace(OF_SCRIPT, '').replace(/\s+/g, ' ').trim();
   const remedy = error instanceof RefusedError ? REMEDIES[error.reason] : undefined;
   const sentence = /[.!?]$/.test(line) ? line : `${line}.`;
   return remedy === undefined ? sentence : `${sentence} ${remedy}`;
 }
+
+/** Where in which script Redis has met an error: nobody but us knows these. */
+const OF_SCRIPT = / script: [\da-f]{40}, on @user_script:\d+\.?/;
 
 const REMEDIES: Readonly<Record<string, string>> = {
   OOM: 'Give it more memory (maxmemory), or let the journal keep less (JOURNAL_MAX_BYTES).',
