@@ -306,14 +306,21 @@ describe('a journal in Redis is refused', () => {
     );
   });
 
-  test('if only a part of it is left', async () => {
+  test.each(['meta', 'entries', 'index'])('if all but its %s is left', async (key) => {
     const server = await startServer();
     const journal = await open(server.url);
     await journal.append([update('a')]);
-    await ask(server.url, 'DEL', '{sse-hub}:meta');
-    await expect(open(server.url)).rejects.toThrow(
-      /a part of a journal without its \{sse-hub\}:meta/,
-    );
+    await ask(server.url, 'DEL', `{sse-hub}:${key}`);
+    const reason = /only a part of the journal of \{sse-hub\}:meta/;
+    await expect(open(server.url)).rejects.toThrow(reason);
+    // Who has it open finds out, too.
+    await expect(journal.append([update('b')])).rejects.toMatchObject({
+      code: 'ERR_JOURNAL_UNAVAILABLE',
+    });
+    await expect(journal.ping()).rejects.toMatchObject({
+      code: 'ERR_JOURNAL_UNAVAILABLE',
+      message: expect.stringMatching(reason),
+    });
   });
 
   test('with a password that is wrong, which nothing tells', async () => {

@@ -278,7 +278,7 @@ class RedisJournal implements Journal {
     return new UnfitError(
       word === 'FORMAT'
         ? `${meta} says that it is of format ${format}, and this version knows format ${FORMAT}. Run one version, or another JOURNAL_PREFIX.`
-        : `There is a part of a journal without its ${meta}: something has removed that. Remove the other keys of the prefix, or take another JOURNAL_PREFIX.`,
+        : `There is only a part of the journal of ${meta}: something has removed other keys of it. Remove all keys of the prefix, or take another JOURNAL_PREFIX.`,
     );
   }
 

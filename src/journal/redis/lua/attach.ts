@@ -56,6 +56,8 @@ if isNew then
   state.format = FORMAT
   state.generation = generation
   state.last = BEGINNING
+elseif not isWhole(state) then
+  return {'PART'}
 end
 advance(state, wall)
 

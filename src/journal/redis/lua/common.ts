@@ -101,10 +101,15 @@ local function writeState(state)
   call('HSET', META, unpack(fields))
 end
 
+-- Whether what is held is there. Each entry is in both.
+local function isWhole(state)
+  return state.count + state.transientCount == 0 or call('EXISTS', ENTRIES, INDEX) == 2
+end
+
 -- Whether a state is one that this version can go on from, as the generation that the caller knows; else why not.
 local function refusal(state, generation)
   if state.format and state.format ~= FORMAT then return 'FORMAT' end
-  if state.generation ~= generation then return 'STALE' end
+  if state.generation ~= generation or not isWhole(state) then return 'STALE' end
   return false
 end
 
