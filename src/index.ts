@@ -1,6 +1,11 @@
 export { Audience, type AudienceOptions } from './sse/audience.js';
 export type { Backlog, CutReason } from './sse/backlog.js';
-export { EventStream, type EventStreamOptions } from './sse/event-stream.js';
+export {
+  type EndReason,
+  EventStream,
+  type EventStreamOptions,
+  type StreamEnd,
+} from './sse/event-stream.js';
 export {
   encodeComment,
   encodeFrame,

@@ -1,10 +1,13 @@
 import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
 import { type AddressInfo, connect as connectSocket, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { constants, createGzip } from 'node:zlib';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import Koa from 'koa';
 import request from 'supertest';
-import { type EventStream, type SseOptions, sse } from '../src/index.js';
+import { Audience, type EventStream, type SseOptions, type StreamEnd, sse } from '../src/index.js';
 import { serve, type TestServer } from './support/server.js';
 import { connect, type SseClient } from './support/sse-client.js';
 
@@ -289,27 +292,6 @@ describe('a handler below', () => {
     expect((await reported.promise).message).toBe('a bug');
   });
 
-  test('has its stream closed before middleware above goes on, whose failure then is reported', async () => {
-    const app = new Koa();
-    const reported = deferred<Error>();
-    app.on('error', (error: Error) => reported.resolve(error));
-    let stream: EventStream | undefined;
-    app.use(async (_, next) => {
-      await next();
-      throw new Error(`stream closed: ${stream?.closed}`);
-    });
-    app.use(sse()).use((ctx) => {
-      stream = ctx.eventStream;
-      stream.send({ data: 'sent' });
-    });
-    server = await serve(app);
-    const client = await connect(server.url);
-    expect((await client.next()).data).toBe('sent');
-    stream?.end();
-    await ended(client);
-    expect((await reported.promise).message).toBe('stream closed: true');
-  });
-
   test('that answers with a body of its own answers with its type, not as an event stream', async () => {
     const app = new Koa();
     app.use(sse()).use((ctx) => {
@@ -335,6 +317,354 @@ describe('a handler below', () => {
   });
 });
 
+describe("middleware above, by Koa's rules,", () => {
+  test('goes on while the stream is open, and sets headers, cookies and the status', async () => {
+    const app = new Koa();
+    let stream: EventStream | undefined;
+    app.use(async (ctx, next) => {
+      await next();
+      await new Promise(setImmediate); // As a session does that is stored.
+      ctx.set('X-Response-Time', '1 ms');
+      ctx.cookies.set('session', 'of this client');
+      ctx.status = 203;
+      expect(ctx.body).toBe(stream);
+      expect(ctx.headerSent).toBe(false);
+    });
+    app.use(sse()).use((ctx) => {
+      stream = ctx.eventStream;
+      stream.send({ data: 'sent before the head' });
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    expect(client.response.statusCode).toBe(203);
+    expect(client.response.headers).toMatchObject({
+      'x-response-time': '1 ms',
+      'set-cookie': [expect.stringMatching(/^session=/)],
+      'content-type': 'text/event-stream; charset=utf-8',
+    });
+    expect((await client.next()).data).toBe('sent before the head');
+    expect(stream?.destroyed).toBe(false);
+    stream?.send({ data: 'later' });
+    expect((await client.next()).data).toBe('later');
+    client.abort();
+  });
+
+  test('is told by stream.closed how the stream ended, for a request log', async () => {
+    const app = new Koa();
+    const ends = deferred<StreamEnd>();
+    let opened = 0;
+    app.use(async (ctx, next) => {
+      await next();
+      opened += 1;
+      (ctx.body as EventStream).closed.then(ends.resolve);
+    });
+    app.use(sse()).use((ctx) => {
+      ctx.eventStream.send({ data: 'sent' });
+      setImmediate(() => ctx.eventStream.end());
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    await client.ended;
+    expect(opened).toBe(1);
+    const end = await ends.promise;
+    expect(end).toEqual({ reason: 'ended', bytes: client.bytes().length, duration: end.duration });
+    expect(end.duration).toBeGreaterThan(0);
+    expect(end.duration).toBeLessThan(10_000);
+  });
+
+  test('that throws before the head has left is answered with its error, and the stream closes', async () => {
+    const app = new Koa();
+    const streams: EventStream[] = [];
+    const events = sse();
+    app.use(async (ctx, next) => {
+      await next();
+      ctx.throw(409, 'no session today');
+    });
+    app.use(events).use((ctx) => {
+      streams.push(ctx.eventStream);
+      ctx.eventStream.send({ data: 'never sent' });
+    });
+    server = await serve(app);
+    const response = await fetch(server.url);
+    expect([response.status, await response.text()]).toEqual([409, 'no session today']);
+    expect(response.headers.get('content-type')).toMatch(/^text\/plain/);
+    expect(await streams[0]?.closed).toMatchObject({ reason: 'unused' });
+    expect(events.streams.size).toBe(0);
+  });
+
+  test('may answer with another body: its type is that of the body, and the stream closes', async () => {
+    const app = new Koa();
+    let stream: EventStream | undefined;
+    app.use(async (ctx, next) => {
+      await next();
+      ctx.body = { maintenance: true };
+    });
+    app.use(sse()).use((ctx) => {
+      stream = ctx.eventStream;
+    });
+    const response = await request(app.callback()).get('/');
+    expect(response.type).toBe('application/json');
+    expect(response.body).toEqual({ maintenance: true });
+    expect(response.headers['x-accel-buffering']).toBeUndefined();
+    expect(stream?.destroyed).toBe(true);
+  });
+
+  test('may make another body of the stream, such as its bytes compressed', async () => {
+    const { app, events, streams } = eventStreamApp();
+    const compressing = new Koa();
+    compressing.use(async (ctx, next) => {
+      await next();
+      ctx.set('Content-Encoding', 'gzip');
+      ctx.body = (ctx.body as EventStream).pipe(createGzip({ flush: constants.Z_SYNC_FLUSH }));
+    });
+    for (const middleware of app.middleware) compressing.use(middleware);
+    server = await serve(compressing);
+    const response = fetch(server.url);
+    while (events.streams.size === 0) await new Promise(setImmediate);
+    streams[0]?.send({ data: 'compressed' });
+    streams[0]?.end();
+    expect(await (await response).text()).toBe('data: compressed\n\n');
+    expect(await streams[0]?.closed).toMatchObject({ reason: 'ended' });
+  });
+
+  test('that catches an error of a handler answers as it would without sse()', async () => {
+    for (const answer of [{ status: 418, body: { no: 'coffee' } }, { status: 503 }, {}]) {
+      const app = new Koa();
+      app.use(async (ctx, next) => {
+        await next().catch(() => Object.assign(ctx, answer));
+      });
+      app.use(sse()).use((ctx) => {
+        ctx.eventStream.send({ data: 'never sent' });
+        throw new Error('a bug');
+      });
+      const response = await request(app.callback()).get('/');
+      expect(response.status).toBe(answer.status ?? 404);
+      expect(response.type).toBe(answer.body ? 'application/json' : 'text/plain');
+      expect(response.headers['x-accel-buffering']).toBeUndefined();
+    }
+  });
+
+  test('may be another sse(): the one below has the stream that is sent', async () => {
+    const app = new Koa();
+    const outer = sse();
+    const inner = sse();
+    app
+      .use(outer)
+      .use(inner)
+      .use((ctx) => {
+        ctx.eventStream.send({ data: 'once' });
+      });
+    server = await serve(app);
+    const client = await connect(server.url);
+    expect(client.response.headers['content-type']).toMatch(/^text\/event-stream/);
+    expect((await client.next()).data).toBe('once');
+    expect([outer.streams.size, inner.streams.size]).toEqual([0, 1]);
+    client.abort();
+  });
+});
+
+describe('a handler that still runs', () => {
+  test('has the head and its first events leave at the end of the turn in which it sends', async () => {
+    for (const send of [
+      (stream: EventStream) => stream.send({ data: 'first' }),
+      (stream: EventStream) => stream.comment('first'),
+      (stream: EventStream) => stream.write('data: first\n\n'),
+      (stream: EventStream) => new Audience().add(stream).send({ data: 'first' }),
+    ]) {
+      const app = new Koa();
+      const finish = deferred<void>();
+      app.use(sse()).use(async ({ eventStream }) => {
+        await new Promise(setImmediate);
+        send(eventStream);
+        await finish.promise;
+        eventStream.send({ data: 'last' });
+        eventStream.end();
+      });
+      server = await serve(app);
+      const socket = rawGet(server);
+      let text = '';
+      socket.on('data', (bytes) => {
+        text += bytes;
+      });
+      while (!text.includes('first')) await once(socket, 'data');
+      expect(text).toMatch(/^HTTP\/1\.1 200 /);
+      finish.resolve();
+      await once(socket, 'end');
+      expect(text).toMatch(/data: last\n\n$/);
+      socket.destroy();
+      await server.close();
+    }
+  });
+
+  test('takes no header from those above when it sends and returns in one turn', async () => {
+    const app = new Koa();
+    app.use(async (ctx, next) => {
+      await next();
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+      ctx.set('X-Above', 'set');
+    });
+    app.use(sse()).use(async ({ eventStream }) => {
+      await new Promise(setImmediate);
+      eventStream.send({ data: 'sent' });
+      await Promise.resolve();
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    expect(client.response.headers['x-above']).toBe('set');
+    expect((await client.next()).data).toBe('sent');
+    client.abort();
+  });
+
+  test('and has sent: what is set above is ignored, as Koa does once the head has left', async () => {
+    const app = new Koa();
+    const returned = deferred<void>();
+    app.use(async (ctx, next) => {
+      await next();
+      ctx.set('X-Above', 'too late');
+      ctx.body = 'too late';
+      returned.resolve();
+    });
+    app.use(sse()).use(async ({ eventStream }) => {
+      eventStream.send({ data: 'sent' });
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+      eventStream.send({ data: 'and more' });
+      eventStream.end();
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    await returned.promise;
+    expect(client.response.headers['x-above']).toBeUndefined();
+    expect((await client.take(2)).map(({ data }) => data)).toEqual(['sent', 'and more']);
+    client.abort();
+  });
+
+  test('and has sent nothing can still be answered with its error', async () => {
+    const app = new Koa();
+    app.use(sse()).use(async (ctx) => {
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+      ctx.throw(502, 'the model does not answer', { expose: true });
+    });
+    const response = await request(app.callback()).get('/');
+    expect([response.status, response.text]).toEqual([502, 'the model does not answer']);
+  });
+
+  test.each(['sent before', 'in chunks', 'over HTTP/2'])(
+    'and throws after it has sent breaks the stream for its client, and the app hears of it once: %s',
+    async (how) => {
+      const app = new Koa();
+      const errors: Error[] = [];
+      const streams: EventStream[] = [];
+      app.on('error', (error: Error) => errors.push(error));
+      app.use(sse()).use(async (ctx) => {
+        streams.push(ctx.eventStream);
+        if (how === 'in chunks') ctx.set('Transfer-Encoding', 'chunked');
+        ctx.eventStream.send({ data: 'half of the' });
+        await goOn.promise;
+        throw Object.assign(new Error('a bug'), { code: 'ECONNRESET' }); // As one of a database.
+      });
+      const goOn = deferred<void>();
+      const received = how === 'over HTTP/2' ? await overHttp2(app) : await overHttp1(app);
+      await received.first;
+      goOn.resolve();
+      await expect(received.end).rejects.toThrow();
+      expect(await streams[0]?.closed).toMatchObject({
+        reason: 'failed',
+        error: { message: 'a bug' },
+      });
+      await new Promise(setImmediate);
+      expect(errors.map(({ message }) => message)).toEqual(['a bug']);
+      received.close();
+    },
+  );
+
+  test('for a client that has left is no error when what it waits for is aborted', async () => {
+    const app = new Koa();
+    const errors: Error[] = [];
+    const returned = deferred<void>();
+    app.on('error', (error: Error) => errors.push(error));
+    app.use((_, next) => next().finally(returned.resolve));
+    app.use(sse()).use(async ({ eventStream }) => {
+      const abort = new AbortController();
+      eventStream.on('close', () => abort.abort());
+      eventStream.send({ data: 'sent' });
+      await delay(60_000, undefined, { signal: abort.signal });
+    });
+    server = await serve(app);
+    const client = await connect(server.url);
+    await client.next();
+    client.abort();
+    await returned.promise;
+    await new Promise(setImmediate);
+    expect(errors).toEqual([]);
+  });
+});
+
+describe('stream.closed', () => {
+  test('says that the client has left, that the server has cut it off, or what it failed with', async () => {
+    const { app, streams } = eventStreamApp();
+    server = await serve(app);
+    for (const [act, end] of [
+      [(client: SseClient) => client.abort(), { reason: 'left' }],
+      [(_: SseClient, stream: EventStream) => stream.destroy(), { reason: 'cut' }],
+      [
+        (_: SseClient, stream: EventStream) => stream.destroy(new Error('a bug')),
+        { reason: 'failed', error: new Error('a bug') },
+      ],
+    ] as const) {
+      const client = await connect(server.url);
+      const stream = streams.at(-1) as EventStream;
+      act(client, stream);
+      expect(await stream.closed).toMatchObject(end);
+      expect(await stream.closed).toMatchObject(end); // Also when asked later.
+      if (end.reason !== 'left') await ended(client);
+    }
+  });
+
+  test('counts what a client has not read as not sent', async () => {
+    const { app, streams } = eventStreamApp();
+    server = await serve(app);
+    const client = await connect(server.url);
+    const stream = streams[0] as EventStream;
+    client.response.pause();
+    while (!stream.stalled) {
+      stream.send({ data: 'x'.repeat(10_000) });
+      await new Promise(setImmediate);
+    }
+    const before = stream.readableLength + stream.writableLength;
+    for (let n = 0; n < 100; n++) stream.send({ data: 'x'.repeat(10_000) });
+    expect(before).toBeLessThan(100_000);
+    stream.destroy();
+    const { bytes } = await stream.closed;
+    expect(bytes).toBeGreaterThan(0);
+    client.response.resume();
+    await ended(client);
+    expect(client.bytes().length).toBeLessThanOrEqual(bytes);
+  });
+
+  test('says so of a client that left before the handlers were done, on HTTP/1.1 and HTTP/2', async () => {
+    for (const version of [1, 2]) {
+      const app = new Koa();
+      const made = deferred<EventStream>();
+      app.use(sse()).use(async ({ eventStream }) => {
+        made.resolve(eventStream);
+        await eventStream.closed;
+      });
+      const http =
+        version === 1 ? createHttpServer(app.callback()) : createHttp2Server(app.callback());
+      await once(http.listen(0), 'listening');
+      const { port } = http.address() as AddressInfo;
+      const session =
+        version === 1 ? connectSocket(port) : connectHttp2(`http://localhost:${port}`);
+      if ('request' in session) session.request({ ':path': '/' }).on('error', () => undefined);
+      else session.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      const stream = await made.promise;
+      session.destroy();
+      expect(await stream.closed).toMatchObject({ reason: 'left', bytes: 0 });
+      http.close();
+    }
+  });
+});
+
 describe('heartbeats', () => {
   test('are comments from one timer for all streams', async () => {
     const timers = jest.spyOn(globalThis, 'setInterval');
@@ -348,7 +678,7 @@ describe('heartbeats', () => {
     expect(timers.mock.calls.filter(([, ms]) => ms === 20)).toHaveLength(1);
     expect(clients[0]?.bytes().toString()).toMatch(/^(:\n\n)+$/);
     for (const client of clients) client.abort();
-    await Promise.all(streams.map((stream) => stream.closed || once(stream, 'close')));
+    await Promise.all(streams.map((stream) => stream.closed));
   });
 
   test('stop with the last stream and start again with the next', async () => {
@@ -441,7 +771,7 @@ describe('a client that leaves', () => {
     await arrived.promise;
     socket.destroy();
     const stream = await made.promise;
-    if (!stream.closed) await once(stream, 'close');
+    await stream.closed;
     expect(events.streams.size).toBe(0);
   });
 
@@ -454,7 +784,7 @@ describe('a client that leaves', () => {
     while (streams.length < 50) await new Promise(setImmediate);
     expect(events.streams.size).toBe(50);
     socket.destroy();
-    await Promise.all(streams.map((stream) => stream.closed || once(stream, 'close')));
+    await Promise.all(streams.map((stream) => stream.closed));
     expect(events.streams.size).toBe(0);
     expect(warn).not.toHaveBeenCalled();
   });
@@ -470,7 +800,7 @@ describe('a client that leaves', () => {
       const served = streams.at(-1) as EventStream;
       if (leave === 'stream') stream.close();
       else session.destroy();
-      if (!served.closed) await once(served, 'close');
+      await served.closed;
     }
     await new Promise(setImmediate);
     expect(errors).toEqual([]);
@@ -498,7 +828,7 @@ describe('a client that leaves', () => {
       );
     }
     await allConnectionsClosed(server);
-    await Promise.all(streams.map((stream) => stream.closed || once(stream, 'close')));
+    await Promise.all(streams.map((stream) => stream.closed));
     expect(streams.length).toBeGreaterThan(300);
     expect(events.streams.size).toBe(0);
     const heartbeats = started.mock.results.filter((_, n) => started.mock.calls[n]?.[1] === 50);
@@ -519,6 +849,27 @@ function rawGet({ server }: TestServer, times = 1): Socket {
   const get = 'GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n';
   socket.write(get.repeat(times));
   return socket;
+}
+
+/** A reader of an app's stream: its first bytes, and its end, which rejects where the stream is broken. */
+async function overHttp1(app: Koa) {
+  const served = await serve(app);
+  const client = await connect(served.url);
+  client.ended.catch(() => undefined);
+  return { first: client.next(), end: client.ended, close: () => void served.close() };
+}
+
+async function overHttp2(app: Koa) {
+  const http2 = createHttp2Server(app.callback()).listen(0);
+  const session = connectHttp2(`http://localhost:${(http2.address() as AddressInfo).port}`);
+  const stream = session.request({ ':path': '/' });
+  const end = new Promise((resolve, reject) => stream.on('end', resolve).on('error', reject));
+  end.catch(() => undefined);
+  const close = () => {
+    session.destroy();
+    http2.close();
+  };
+  return { first: once(stream, 'data'), end, close };
 }
 
 /** Resolves when the connection has ended, in whatever way. */

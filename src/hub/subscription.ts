@@ -182,7 +182,7 @@ export class Subscription {
         resolve();
       };
       stream.on('drain', done).on('close', done);
-      if (!stream.stalled || stream.closed) done();
+      if (!stream.stalled || stream.destroyed) done();
     });
   }
 }

@@ -150,7 +150,7 @@ export class Connections {
    *
    * @throws {LimitError} if the subject has as many as it may have.
    */
-  holdStream(subject: string, stream: Readable): void {
+  holdStream(subject: string, stream: Pick<Readable, 'destroyed' | 'once'>): void {
     const { maxPerSubject } = this.#limits;
     if (maxPerSubject === 0 || stream.destroyed) return;
     if (this.#perSubject.of(subject) >= maxPerSubject) {

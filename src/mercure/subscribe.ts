@@ -84,7 +84,7 @@ export function subscribe(
 /** Ends a stream when its token does, or the key that the token was verified with. */
 function endWithToken(stream: EventStream, { expiresAt, onKeyWithdrawn }: Grants): void {
   // Its client has gone already, and nobody would tell the timers.
-  if (stream.closed) return;
+  if (stream.destroyed) return;
   const end = () => {
     stream.end();
     // One that does not read would keep it open.

@@ -1,4 +1,5 @@
-import { PassThrough } from 'node:stream';
+import { performance } from 'node:perf_hooks';
+import { PassThrough, type TransformCallback, type TransformOptions } from 'node:stream';
 import { isConnectionError } from './client-abort.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 
@@ -9,15 +10,61 @@ export interface EventStreamOptions {
   readonly highWaterMark?: number;
 }
 
+/** How an event stream has closed. */
+export interface StreamEnd {
+  readonly reason: EndReason;
+  /** Milliseconds from when the stream was made until it closed. */
+  readonly duration: number;
+  /** Bytes of frames that were handed to the client's connection. */
+  readonly bytes: number;
+  /** The error, where the reason is `failed`. */
+  readonly error?: Error;
+}
+
+/**
+ * Why an event stream has closed:
+ *
+ * - `ended`: the server has ended it, after all that was sent.
+ * - `left`: the client has gone.
+ * - `failed`: a handler threw after the head had left, or the stream was destroyed with an error.
+ * - `cut`: the server has destroyed it, as it does to a client that does not read.
+ * - `unused`: the request was answered with something else.
+ */
+export type EndReason = 'ended' | 'left' | 'failed' | 'cut' | 'unused';
+
+/** What takes a stream to its client. */
+export interface Carrier {
+  /** The stream was written to for the first time. */
+  onFirstWrite(): void;
+  /** Why a stream closes that was neither ended nor destroyed with an error. */
+  reasonToClose(): EndReason;
+}
+
+/** A `PassThrough` whose `closed` is free for the promise; the methods that are overridden have to be named again. */
+interface OpenPassThrough extends Omit<PassThrough, 'closed' | '_transform' | '_destroy'> {
+  _transform(chunk: unknown, encoding: BufferEncoding, callback: TransformCallback): void;
+  _destroy(error: Error | null, callback: (error?: Error | null) => void): void;
+}
+
+const OpenPassThrough = PassThrough as unknown as new (
+  options: TransformOptions,
+) => OpenPassThrough;
+
 /**
  * One client's response body: assign it to `ctx.body` and write frames to it.
  *
  * However the connection ends (the server's `end()`, the client's abort, an error on the socket), the
  * stream emits `'close'` exactly once. That is the place, and the only one, to let go of a client.
  */
-export class EventStream extends PassThrough {
+export class EventStream extends OpenPassThrough {
   readonly lastEventId: string;
   #isHeld = false;
+  #carrier: Carrier | undefined;
+  #isWritten = false;
+  #openedAt = performance.now();
+  #bytes = 0;
+  #failure: Error | undefined;
+  #end: StreamEnd | undefined;
 
   constructor({ lastEventId = '', highWaterMark = 16 * 1024 }: EventStreamOptions = {}) {
     super({ highWaterMark });
@@ -26,6 +73,18 @@ export class EventStream extends PassThrough {
     this.on('error', ignore);
     // Every audience that a stream is in listens for its 'close'. That is no leak, however many they are.
     this.setMaxListeners(0);
+  }
+
+  /**
+   * Resolves when the stream has closed, and says how; it never rejects. For Node's own streams `closed` is a boolean:
+   * that one is not here, but `destroyed` is.
+   */
+  get closed(): Promise<StreamEnd> {
+    return new Promise((resolve) => {
+      const tell = () => resolve(this.#end as StreamEnd);
+      if (Reflect.get(PassThrough.prototype, 'closed', this)) tell();
+      else this.once('close', tell);
+    });
   }
 
   /**
@@ -73,9 +132,46 @@ export class EventStream extends PassThrough {
     if (!this.writableNeedDrain) this.emit('drain');
   }
 
+  /** For whoever sends the stream on: what is told of the first write, and asked why the stream closes. */
+  get carrier(): Carrier | undefined {
+    return this.#carrier;
+  }
+
+  set carrier(carrier: Carrier) {
+    this.#carrier = carrier;
+  }
+
+  /** For whoever sends the stream on: closes it for an error that somebody else reports. */
+  fail(error: unknown): void {
+    this.#failure ??= error instanceof Error ? error : new Error(`${String(error)} was thrown.`);
+    this.destroy();
+  }
+
+  override _transform(frames: Buffer, _: BufferEncoding, callback: TransformCallback): void {
+    this.#bytes += frames.length;
+    if (!this.#isWritten) {
+      this.#isWritten = true;
+      this.#carrier?.onFirstWrite();
+    }
+    callback(null, frames);
+  }
+
   /** A client that leaves is how most event streams end. It closes this one; it is no error of it. */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    super._destroy(isConnectionError(error) ? null : error, callback);
+    const ownError = isConnectionError(error) ? null : error;
+    const failure = this.#failure ?? ownError;
+    this.#end = {
+      reason: failure ? 'failed' : error ? 'left' : this.#reasonToClose(),
+      duration: performance.now() - this.#openedAt,
+      bytes: this.#bytes - this.readableLength,
+      ...(failure && { error: failure }),
+    };
+    super._destroy(ownError, callback);
+  }
+
+  #reasonToClose(): EndReason {
+    if (this.readableEnded) return 'ended';
+    return this.#carrier?.reasonToClose() ?? 'cut';
   }
 }
 

@@ -2,7 +2,8 @@ import type { Middleware, ParameterizedContext } from 'koa';
 import { Audience } from './audience.js';
 import { Backlog, type CutReason } from './backlog.js';
 import { EventStream } from './event-stream.js';
-import { prepare, transmit } from './transmission.js';
+import { setHeaders } from './head.js';
+import { Transmission } from './transmission.js';
 
 export interface SseOptions {
   /**
@@ -45,11 +46,14 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
  * Makes a route an event stream: sets the headers, assigns an {@link EventStream} to `ctx.body` and
  * hands it to the middleware below as `ctx.eventStream`.
  *
- * The head is sent as soon as the middleware below has returned, so that one which throws is still
- * answered with its error. It therefore hands the stream on (to an audience, to a subscription) and
- * returns; one that awaits the end of the stream would keep it from ever starting. Middleware above goes on when
- * the stream has closed. `HEAD` is answered here: what may refuse a request whatever its method, such as
- * authorization, stands above.
+ * The head leaves when all middleware has returned, as it does for any other body in Koa. What stands above goes on as
+ * soon as the handlers below have returned, and may set headers and cookies. Where a handler still runs, the head leaves
+ * at the end of the turn of the event loop in which the stream was first written to. A handler that waits without
+ * sending anything keeps the head: it can send a comment.
+ *
+ * A handler that throws before the head has left is answered with its error. One that throws later breaks the
+ * connection. `HEAD` is answered here: what may refuse a request whatever its method, such as authorization, stands
+ * above.
  *
  * @throws {RangeError} if an option is no whole number in its range.
  */
@@ -77,6 +81,8 @@ export function sse(options: SseOptions = {}): SseMiddleware {
     }
   }
 
+  const owner = { backlog, register };
+
   const middleware: Middleware<object, SseContext> = async function sse(ctx, next) {
     if (!acceptsEventStream(ctx)) {
       ctx.throw(406, 'This is an event stream: accept text/event-stream to read it.');
@@ -90,21 +96,14 @@ export function sse(options: SseOptions = {}): SseMiddleware {
     const stream = new EventStream({ highWaterMark, lastEventId: readLastEventId(ctx) });
     ctx.eventStream = stream;
     ctx.body = stream;
-    prepare(stream, ctx);
+    const transmission = new Transmission(stream, ctx, owner);
     try {
       await next();
     } catch (error) {
-      stream.destroy();
+      transmission.handlersThrew(error);
       throw error;
     }
-
-    if (ctx.body !== stream) {
-      stream.destroy(); // The middleware below has answered with something else.
-      takeBackHeaders(ctx);
-    } else if (ctx.writable) {
-      register(stream);
-      return transmit(stream, ctx, backlog); // Not awaited: nothing of this call is kept while the stream is open.
-    }
+    transmission.handlersReturned();
   };
   return Object.assign(middleware, { streams, backlog });
 }
@@ -115,29 +114,6 @@ function acceptsEventStream(ctx: ParameterizedContext): boolean {
   return (
     accept === 'text/event-stream' || accept === '' || Boolean(ctx.accepts('text/event-stream'))
   );
-}
-
-const HEADERS = {
-  'Content-Type': 'text/event-stream; charset=utf-8',
-  // no-transform keeps compressing proxies and middleware from holding frames back,
-  'Cache-Control': 'no-cache, no-transform',
-  // and this does the same for nginx.
-  'X-Accel-Buffering': 'no',
-};
-
-function setHeaders(ctx: ParameterizedContext): void {
-  ctx.set(HEADERS);
-  // HTTP/1.0 ends the body with the connection, and HTTP/2 has no such header: Node warns about it.
-  if (ctx.req.httpVersion === '1.1') ctx.set('Connection', 'keep-alive');
-}
-
-/** Takes back, where nobody has said otherwise, what says of an answer that it is an event stream. */
-function takeBackHeaders(ctx: ParameterizedContext): void {
-  for (const [name, value] of Object.entries(HEADERS)) {
-    if (ctx.response.get(name) === value) ctx.remove(name);
-  }
-  const { body } = ctx;
-  if (body != null) ctx.body = body; // Koa gives it the type that it would have had.
 }
 
 /**

@@ -46,6 +46,7 @@ export async function connect(
   const ended = new Promise<void>((resolve, reject) => {
     response.once('end', resolve);
     response.once('error', reject);
+    client.on('error', reject); // A reset: a body that ends with its connection has an end nevertheless.
   });
   const over = (error: Error) => {
     events.fail(error);
