@@ -14,3 +14,4 @@ export {
   type SseEvent,
 } from './sse/frame.js';
 export { type SseContext, type SseMiddleware, type SseOptions, sse } from './sse/middleware.js';
+export type { EventStreamSource, SourceItem } from './sse/send-all.js';

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import { EventStream } from '../src/sse/event-stream.js';
+import { encodeFrame } from '../src/sse/frame.js';
 
 const KILOBYTE = 'x'.repeat(1024);
 
@@ -26,7 +27,7 @@ describe('EventStream', () => {
     const stream = new EventStream({ highWaterMark: 4096 });
     expect(stream.stalled).toBe(false);
     let accepted = 0;
-    while (stream.send({ data: KILOBYTE })) accepted += 1;
+    while (stream.sendBytes(encodeFrame({ data: KILOBYTE }))) accepted += 1;
     expect(stream.stalled).toBe(true);
     expect(accepted).toBeLessThanOrEqual(8);
     stream.resume();
@@ -37,9 +38,9 @@ describe('EventStream', () => {
   test('drops what is sent after its end instead of raising an error', async () => {
     const stream = new EventStream();
     stream.end();
-    expect(stream.send({ data: 'late' })).toBe(false);
+    expect(await stream.send({ data: 'late' })).toBe(false);
     expect(await stream.toArray()).toEqual([]);
-    expect(stream.send({ data: 'later' })).toBe(false);
+    expect(await stream.send({ data: 'later' })).toBe(false);
   });
 
   test.each([

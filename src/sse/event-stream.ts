@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { PassThrough, type TransformCallback, type TransformOptions } from 'node:stream';
 import { isConnectionError } from './client-abort.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
+import { type EventStreamSource, sendAll } from './send-all.js';
 
 export interface EventStreamOptions {
   /** The id of the last event that this client received before it reconnected; empty for none. */
@@ -64,6 +65,10 @@ export class EventStream extends OpenPassThrough {
   #openedAt = performance.now();
   #bytes = 0;
   #failure: Error | undefined;
+  /** Made when it is asked for: it is memory that idle clients would feel. */
+  #abort: AbortController | undefined;
+  /** Pending while the client does not read, if somebody has sent something meanwhile. */
+  #drained: Promise<boolean> | undefined;
   #end: StreamEnd | undefined;
 
   constructor({ lastEventId = '', highWaterMark = 16 * 1024 }: EventStreamOptions = {}) {
@@ -88,22 +93,47 @@ export class EventStream extends OpenPassThrough {
   }
 
   /**
-   * Writes one event, at once: before what an audience is to send at the end of this turn. Returns false
-   * when the client has stopped reading or is gone: the frame of a stalled client is still buffered, so a
-   * sender of many waits for `'drain'`; an ended stream drops it.
+   * Writes one event, at once: before what an audience is to send at the end of this turn. Resolves when the client can
+   * take more, with `true`, or when it has gone, with `false`: whoever sends much awaits it. What a client that does not
+   * read is sent without waiting is queued, and beyond 1 MiB a process warning says so once. An ended stream drops it.
    *
    * @throws {FrameError} see {@link encodeFrame}.
    */
-  send(event: SseEvent): boolean {
-    return this.sendBytes(encodeFrame(event));
+  send(event: SseEvent): Promise<boolean> {
+    return this.#whenTaken(this.sendBytes(encodeFrame(event)));
   }
 
   /** Writes a comment, which clients ignore. Returns as {@link send} does. */
-  comment(text?: string): boolean {
-    return this.sendBytes(encodeComment(text));
+  comment(text?: string): Promise<boolean> {
+    return this.#whenTaken(this.sendBytes(encodeComment(text)));
   }
 
-  /** Writes whole frames that are encoded already. Returns as {@link send} does. */
+  /**
+   * Sends all that a source yields, in whole frames: several sources may be sent side by side. The source is read no
+   * faster than the client reads, and closed when the client leaves. The stream stays open at its end.
+   *
+   * @returns whether the source has come to its end; `false` if the stream has closed before.
+   * @throws what the source throws, or what is wrong with an item; the source is closed then.
+   */
+  sendAll(source: EventStreamSource): Promise<boolean> {
+    return sendAll(this, source);
+  }
+
+  /** Aborts when the stream has closed: for what is done for this client alone, such as a `fetch`. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      const abort = new AbortController();
+      this.#abort = abort;
+      if (this.destroyed) abort.abort();
+      else this.once('close', () => abort.abort());
+    }
+    return this.#abort.signal;
+  }
+
+  /**
+   * Writes whole frames that are encoded already. Returns false when the client has stopped reading or is gone: the
+   * frames of a stalled client are still buffered, so a sender of many waits for `'drain'`.
+   */
   sendBytes(frames: string | Buffer): boolean {
     // A client may leave at any time; `write` after that would raise an error nobody can act on.
     return this.writable && this.write(frames) && !this.#isHeld;
@@ -173,6 +203,41 @@ export class EventStream extends OpenPassThrough {
     if (this.readableEnded) return 'ended';
     return this.#carrier?.reasonToClose() ?? 'cut';
   }
+
+  #whenTaken(isTaken: boolean): Promise<boolean> {
+    if (isTaken) return TAKEN;
+    if (!this.writable) return GONE;
+    if (this.#drained === undefined) {
+      this.#drained = new Promise((resolve) => {
+        const tell = () => {
+          this.off('drain', tell).off('close', tell);
+          this.#drained = undefined;
+          resolve(!this.destroyed);
+        };
+        this.on('drain', tell).on('close', tell);
+      });
+    } else if (this.writableLength > UNAWAITED_BYTES) warnOfQueue();
+    return this.#drained;
+  }
 }
 
 function ignore(): void {}
+
+/** Shared: as a rule nothing has to be waited for. */
+const TAKEN = Promise.resolve(true);
+const GONE = Promise.resolve(false);
+
+/** What is queued in a stream by those who do not wait, before the process is warned. */
+const UNAWAITED_BYTES = 1024 * 1024;
+
+let isWarned = false;
+
+function warnOfQueue(): void {
+  if (isWarned) return;
+  isWarned = true;
+  process.emitWarning(
+    'More than 1 MiB is queued in an event stream whose client does not read. Use `await stream.send(…)`, ' +
+      '`await stream.sendAll(…)`, or an Audience, which leaves out such clients.',
+    { code: 'KOA_SSE_NOT_AWAITED' },
+  );
+}
