@@ -171,3 +171,27 @@ describe('for any input', () => {
     );
   });
 });
+
+describe('json', () => {
+  test.each<[unknown, string]>([
+    [{ done: 3, of: [1, 'two\nlines\r'] }, '{"done":3,"of":[1,"two\\nlines\\r"]}'],
+    ['text', '"text"'],
+    [null, 'null'],
+    [0, '0'],
+    [new Date(0), '"1970-01-01T00:00:00.000Z"'],
+  ])('is written as one line of data: %j', (json, data) => {
+    expect(encodeFrame({ event: 'progress', json })).toBe(`event: progress\ndata: ${data}\n\n`);
+  });
+
+  test('is refused where JSON has no such value, or the event has data as well', () => {
+    const circle: { self?: unknown } = {};
+    circle.self = circle;
+    for (const json of [() => 1, Symbol('x'), 1n, circle, { toJSON: () => undefined }]) {
+      expect(() => encodeFrame({ json })).toThrow(
+        expect.objectContaining({ code: 'ERR_JSON', field: 'json', name: 'FrameError' }),
+      );
+    }
+    expect(() => encodeFrame({ json: 1, data: '1' })).toThrow('as data or as json, not both');
+    expect(encodeFrame({ json: undefined, data: '1' })).toBe('data: 1\n\n');
+  });
+});

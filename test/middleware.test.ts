@@ -718,7 +718,14 @@ describe('heartbeats', () => {
     expect(() => sse({ heartbeatMs })).toThrow(/^heartbeatMs is a whole number/);
   });
 
-  test('are not the only option that is checked at once', () => {
+  test('are not the only option that is checked at once: what sse() does not know is refused', () => {
+    expect(() => sse({ heartbeat: 20 } as never)).toThrow(
+      'sse() has no option "heartbeat". It has: heartbeatMs, highWaterMark',
+    );
+    expect(() => sse(15_000 as never)).toThrow('The options of sse() are an object, not number.');
+    expect(() => new Audience({ onstall: () => undefined } as never)).toThrow(
+      'Audience has no option "onstall". It has: onStall,',
+    );
     expect(() => sse({ highWaterMark: -1 })).toThrow(RangeError);
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { select } from '../src/topics/selection.js';
 import {
   compileSelector,
   covers,
@@ -548,3 +549,8 @@ function expandExpression(expression: string, values: Readonly<Record<string, Va
   });
   return parts.length === 0 ? '' : first + parts.join(separator);
 }
+
+test('a selection without a selector, which would never receive anything, is refused', () => {
+  expect(() => select([])).toThrow(SelectorError);
+  expect(() => select([], ['*'])).toThrow('A selection has at least one topic');
+});

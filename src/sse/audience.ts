@@ -3,6 +3,7 @@ import { CHUNK_BYTES, type Chunk, inChunks } from './chunks.js';
 import type { EventStream } from './event-stream.js';
 import { type Flushable, flushAfterTurn } from './flush-queue.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
+import { assertKnown } from './options.js';
 
 /** What the owner of an audience is told. Whatever a callback throws is an uncaught exception. */
 export interface AudienceOptions {
@@ -30,6 +31,8 @@ interface Flush {
   /** The members that are still to be written to. */
   readonly members: Iterator<EventStream>;
 }
+
+const OPTIONS: readonly (keyof AudienceOptions)[] = ['onStall', 'onResume', 'onFlush', 'onEmpty'];
 
 /** How many members are written to between two looks at the clock; one, where each is written more than a chunk. */
 const MEMBERS_PER_LOOK = 16;
@@ -61,7 +64,9 @@ export class Audience {
   readonly #onClose: (this: EventStream) => void;
   readonly #onDrain: (this: EventStream) => void;
 
+  /** @throws {TypeError} for an option that there is not. */
   constructor(options: AudienceOptions = {}) {
+    assertKnown('Audience', options, OPTIONS);
     this.#options = options;
     const audience = this;
     this.#flushable = {

@@ -3,6 +3,7 @@ import { Audience } from './audience.js';
 import { Backlog, type CutReason } from './backlog.js';
 import { EventStream } from './event-stream.js';
 import { setHeaders } from './head.js';
+import { assertKnown } from './options.js';
 import { Transmission } from './transmission.js';
 
 export interface SseOptions {
@@ -39,6 +40,14 @@ export type SseMiddleware = Middleware<object, SseContext> & {
   readonly backlog: Pick<Backlog, 'size' | 'bytes'>;
 };
 
+const OPTIONS: readonly (keyof SseOptions)[] = [
+  'heartbeatMs',
+  'highWaterMark',
+  'maxQueuedBytes',
+  'maxStalledMs',
+  'onCut',
+];
+
 /** The longest delay that Node's timers keep: a longer one would fire at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -55,9 +64,11 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
  * connection. `HEAD` is answered here: what may refuse a request whatever its method, such as authorization, stands
  * above.
  *
+ * @throws {TypeError} for an option that there is not.
  * @throws {RangeError} if an option is no whole number in its range.
  */
 export function sse(options: SseOptions = {}): SseMiddleware {
+  assertKnown('sse()', options, OPTIONS);
   const { heartbeatMs = 15_000, highWaterMark = 16 * 1024 } = options;
   const { maxQueuedBytes = 256 * 1024 * 1024, maxStalledMs = 0, onCut } = options;
   assertWholeNumber('heartbeatMs', heartbeatMs, MAX_TIMER_MS);

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { compileSelector, covers, type Selector, sizeOf } from './selector.js';
+import { compileSelector, covers, type Selector, SelectorError, sizeOf } from './selector.js';
 import { SelectorSet } from './selector-set.js';
 
 /** What decides who receives an update. */
@@ -84,9 +84,14 @@ export class Selection {
 /**
  * The selection of these topic selectors, with grants for private updates.
  *
- * @throws {SelectorError} see {@link compileSelector}.
+ * @throws {SelectorError} if there is no selector, which would select nothing; else see {@link compileSelector}.
  */
 export function select(selectors: readonly string[], grants: readonly string[] = []): Selection {
+  if (selectors.length === 0) {
+    throw new SelectorError(
+      'A selection has at least one topic, URI template or *: this one has none.',
+    );
+  }
   return new Selection(selectors.map(compileSelector), grants.map(compileSelector));
 }
 
