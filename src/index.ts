@@ -1,4 +1,4 @@
-export { Audience, type AudienceOptions } from './sse/audience.js';
+export { Audience, type AudienceFilter, type AudienceOptions } from './sse/audience.js';
 export type { Backlog, CutReason } from './sse/backlog.js';
 export {
   type EndReason,

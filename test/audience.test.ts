@@ -18,6 +18,47 @@ function reader(): { stream: EventStream; text: () => string } {
 }
 
 describe('Audience', () => {
+  test('sends an event to those alone that its filter says, in the order of all others', async () => {
+    const audience = new Audience();
+    const [anna, bert] = [reader(), reader()] as const;
+    audience.add(anna.stream).add(bert.stream);
+    audience.send({ data: 'to all' });
+    audience.send({ data: 'to Anna' }, (stream) => stream === anna.stream);
+    audience.sendBytes('data: to Bert\n\n', (stream) => stream === bert.stream);
+    audience.send({ data: 'to nobody' }, () => false);
+    audience.send({ data: 'to all again' });
+    const late = reader();
+    audience.add(late.stream);
+    audience.send({ data: 'and to the late' });
+    await nextTurn();
+    const all = (name: string) =>
+      `data: to all\n\ndata: to ${name}\n\ndata: to all again\n\ndata: and to the late\n\n`;
+    expect([anna.text(), bert.text()]).toEqual([all('Anna'), all('Bert')]);
+    expect(late.text()).toBe('data: and to the late\n\n');
+    audience.send({ data: 'unfiltered' });
+    await nextTurn();
+    expect(bert.text()).toBe(`${all('Bert')}data: unfiltered\n\n`);
+  });
+
+  test('tells the owner of a stalled member the first frame that it has missed of those for it', async () => {
+    const stalls: number[] = [];
+    const audience = new Audience({ onStall: (_, firstMissed) => stalls.push(firstMissed) });
+    const stream = new EventStream();
+    audience.add(stream);
+    while (!stream.stalled) stream.sendBytes('x'.repeat(1024));
+    audience.send({ data: '0' }, () => false);
+    audience.send({ data: '1' }, () => true);
+    audience.send({ data: '2' });
+    await nextTurn();
+    expect(stalls).toEqual([1]);
+  });
+
+  test('refuses a filter that is no function, when it is given', () => {
+    expect(() => new Audience().send({ data: 'x' }, 'all' as never)).toThrow(
+      'A filter is a function, not string.',
+    );
+  });
+
   test('hands all members the same Buffer: an event is encoded once', async () => {
     const audience = new Audience();
     const streams = [new EventStream(), new EventStream(), new EventStream()];

@@ -21,11 +21,16 @@ export interface AudienceOptions {
   readonly onEmpty?: () => void;
 }
 
+/** Whether a member is to receive an event. */
+export type AudienceFilter = (stream: EventStream) => boolean;
+
 /** The frames of one turn on their way to the members. */
 interface Flush {
   readonly frames: readonly Buffer[];
   readonly chunks: readonly Chunk[];
   readonly membersPerLook: number;
+  /** Which members each of the frames is for, if some are not for all. */
+  readonly filters: ReadonlyMap<number, AudienceFilter> | undefined;
   /** Members that joined after the first of the frames was sent, and how many of them are not for them. */
   readonly joined: Map<EventStream, number>;
   /** The members that are still to be written to. */
@@ -58,6 +63,8 @@ export class Audience {
   /** The frames of this turn. Held once for all members, and no longer than until they are written. */
   #pending: Buffer[] = [];
   #pendingBytes = 0;
+  /** By the index of the pending frame. */
+  #filters: Map<number, AudienceFilter> | undefined;
   #flushing: Flush | undefined;
   readonly #flushable: Flushable;
   /** One listener for all members: two closures for each are memory that ten thousand idle clients feel. */
@@ -112,18 +119,23 @@ export class Audience {
     return true;
   }
 
-  /** @throws {FrameError} see {@link encodeFrame}; then nobody receives anything. */
-  send(event: SseEvent): void {
-    this.#queue(encodeFrame(event));
+  /**
+   * Sends an event to all members, or to those that a filter says. It is asked at the end of the turn, once for each
+   * member; what it throws is an uncaught exception, and the member does not receive the event.
+   *
+   * @throws {FrameError} see {@link encodeFrame}; then nobody receives anything.
+   */
+  send(event: SseEvent, filter?: AudienceFilter): void {
+    this.#queue(encodeFrame(event), filter);
   }
 
   comment(text?: string): void {
     this.#queue(encodeComment(text));
   }
 
-  /** Sends whole frames that are encoded already. Nobody writes to the buffer any more. */
-  sendBytes(frames: string | Buffer): void {
-    this.#queue(frames);
+  /** Sends whole frames that are encoded already, as {@link send} does. Nobody writes to the buffer any more. */
+  sendBytes(frames: string | Buffer, filter?: AudienceFilter): void {
+    this.#queue(frames, filter);
   }
 
   /** Ends every member's stream, after all that was sent to it in this turn, by other audiences too. */
@@ -137,13 +149,20 @@ export class Audience {
     });
   }
 
-  #queue(frames: string | Buffer): void {
+  #queue(frames: string | Buffer, filter?: AudienceFilter): void {
     // Now, where the caller is to be seen, and not when they are written.
     const bytes = typeof frames === 'string' ? Buffer.from(frames) : frames;
     if (!Buffer.isBuffer(bytes)) throw new TypeError('Frames are a string or a Buffer.');
+    if (filter !== undefined && typeof filter !== 'function') {
+      throw new TypeError(`A filter is a function, not ${typeof filter}.`);
+    }
     if (this.#members.size === 0) return;
     if (this.#pending.length === 0) {
       flushAfterTurn(this.#flushable);
+    }
+    if (filter !== undefined) {
+      this.#filters ??= new Map();
+      this.#filters.set(this.#pending.length, filter);
     }
     this.#pending.push(bytes);
     this.#pendingBytes += bytes.length;
@@ -171,22 +190,56 @@ export class Audience {
 
   #begin(): Flush {
     const frames = this.#pending;
+    const filters = this.#filters;
     const joined = this.#joined;
     const membersPerLook = this.#pendingBytes > CHUNK_BYTES ? 1 : MEMBERS_PER_LOOK;
     this.#pending = [];
     this.#pendingBytes = 0;
+    this.#filters = undefined;
     this.#joined = new Map();
     const members = this.#members.values();
-    this.#flushing = { frames, joined, members, membersPerLook, chunks: inChunks(frames) };
+    this.#flushing = {
+      frames,
+      filters,
+      joined,
+      members,
+      membersPerLook,
+      chunks: filters ? [] : inChunks(frames),
+    };
     return this.#flushing;
   }
 
-  #write({ frames, chunks, joined }: Flush, stream: EventStream): void {
+  #write({ frames, filters, chunks, joined }: Flush, stream: EventStream): void {
     const joinedAt = joined.size === 0 ? 0 : (joined.get(stream) ?? 0);
     if (joinedAt === frames.length) return;
+    if (filters !== undefined) {
+      this.#writeFiltered(frames, filters, joinedAt, stream);
+      return;
+    }
     for (const { bytes, first } of joinedAt === 0 ? chunks : inChunks(frames.slice(joinedAt))) {
       if (stream.stalled) {
         this.#missed.set(stream, joinedAt + first);
+        return;
+      }
+      stream.sendBytes(bytes);
+    }
+  }
+
+  /** What is for one member need not be for the next: frames are put together for each. */
+  #writeFiltered(
+    frames: readonly Buffer[],
+    filters: ReadonlyMap<number, AudienceFilter>,
+    joinedAt: number,
+    stream: EventStream,
+  ): void {
+    const wanted: number[] = [];
+    for (let index = joinedAt; index < frames.length; index++) {
+      const filter = filters.get(index);
+      if (filter === undefined || admits(filter, stream)) wanted.push(index);
+    }
+    for (const { bytes, first } of inChunks(wanted.map((index) => frames[index] as Buffer))) {
+      if (stream.stalled) {
+        this.#missed.set(stream, wanted[first] as number);
         return;
       }
       stream.sendBytes(bytes);
@@ -206,5 +259,17 @@ export class Audience {
     stream.off('drain', this.#onDrain);
     this.#stalled.delete(stream);
     this.#options.onResume?.(stream);
+  }
+}
+
+/** What a filter throws is to keep nobody else from being written to. */
+function admits(filter: AudienceFilter, stream: EventStream): boolean {
+  try {
+    return filter(stream);
+  } catch (error) {
+    process.nextTick(() => {
+      throw error;
+    });
+    return false;
   }
 }
