@@ -1,5 +1,6 @@
 export { Audience, type AudienceFilter, type AudienceOptions } from './sse/audience.js';
 export type { Backlog, CutReason } from './sse/backlog.js';
+export type { AnyEvents, EventOf } from './sse/event-map.js';
 export {
   type EndReason,
   EventStream,

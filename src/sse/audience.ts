@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { CHUNK_BYTES, type Chunk, inChunks } from './chunks.js';
+import type { AnyEvents, EventOf } from './event-map.js';
 import type { EventStream } from './event-stream.js';
 import { type Flushable, flushAfterTurn } from './flush-queue.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
@@ -52,7 +53,7 @@ const MEMBERS_PER_LOOK = 16;
  * A member that does not read is skipped, never buffered for: what is queued for it is bounded by its
  * high-water mark plus the one chunk that went over it. A stream leaves by itself when it closes.
  */
-export class Audience {
+export class Audience<Events extends object = AnyEvents> {
   readonly #members = new Set<EventStream>();
   /** Members that joined in this turn, and how many of the pending frames were sent before and are not for them. */
   #joined = new Map<EventStream, number>();
@@ -99,7 +100,8 @@ export class Audience {
   }
 
   /** Adds a stream. It receives what is sent from now on. A closed one is not added. */
-  add(stream: EventStream): this {
+  add(member: EventStream<Events>): this {
+    const stream = member as EventStream;
     if (!stream.writable || this.#members.has(stream)) return this;
     this.#members.add(stream);
     if (this.#pending.length > 0) this.#joined.set(stream, this.#pending.length);
@@ -125,8 +127,8 @@ export class Audience {
    *
    * @throws {FrameError} see {@link encodeFrame}; then nobody receives anything.
    */
-  send(event: SseEvent, filter?: AudienceFilter): void {
-    this.#queue(encodeFrame(event), filter);
+  send(event: EventOf<Events>, filter?: AudienceFilter): void {
+    this.#queue(encodeFrame(event as SseEvent), filter);
   }
 
   comment(text?: string): void {

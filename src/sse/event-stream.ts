@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { PassThrough, type TransformCallback, type TransformOptions } from 'node:stream';
 import { isConnectionError } from './client-abort.js';
+import type { AnyEvents, EventOf } from './event-map.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 import { type EventStreamSource, sendAll } from './send-all.js';
 
@@ -56,8 +57,10 @@ const OpenPassThrough = PassThrough as unknown as new (
  *
  * However the connection ends (the server's `end()`, the client's abort, an error on the socket), the
  * stream emits `'close'` exactly once. That is the place, and the only one, to let go of a client.
+ *
+ * `Events` names the events that may be sent, and their payloads: see {@link EventOf}. Without it all may be.
  */
-export class EventStream extends OpenPassThrough {
+export class EventStream<Events extends object = AnyEvents> extends OpenPassThrough {
   readonly lastEventId: string;
   #isHeld = false;
   #carrier: Carrier | undefined;
@@ -99,8 +102,8 @@ export class EventStream extends OpenPassThrough {
    *
    * @throws {FrameError} see {@link encodeFrame}.
    */
-  send(event: SseEvent): Promise<boolean> {
-    return this.#whenTaken(this.sendBytes(encodeFrame(event)));
+  send(event: EventOf<Events>): Promise<boolean> {
+    return this.#whenTaken(this.sendBytes(encodeFrame(event as SseEvent)));
   }
 
   /** Writes a comment, which clients ignore. Returns as {@link send} does. */
@@ -115,8 +118,8 @@ export class EventStream extends OpenPassThrough {
    * @returns whether the source has come to its end; `false` if the stream has closed before.
    * @throws what the source throws, or what is wrong with an item; the source is closed then.
    */
-  sendAll(source: EventStreamSource): Promise<boolean> {
-    return sendAll(this, source);
+  sendAll(source: EventStreamSource<Events>): Promise<boolean> {
+    return sendAll(this as EventStream, source as EventStreamSource);
   }
 
   /** Aborts when the stream has closed: for what is done for this client alone, such as a `fetch`. */

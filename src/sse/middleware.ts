@@ -1,6 +1,7 @@
 import type { Middleware, ParameterizedContext } from 'koa';
 import { Audience } from './audience.js';
 import { Backlog, type CutReason } from './backlog.js';
+import type { AnyEvents } from './event-map.js';
 import { EventStream } from './event-stream.js';
 import { setHeaders } from './head.js';
 import { assertKnown } from './options.js';
@@ -28,14 +29,17 @@ export interface SseOptions {
 }
 
 /** What `sse()` adds to the context of the middleware below it. */
-export interface SseContext {
+export interface SseContext<Events extends object = AnyEvents> {
   /** The client's stream, the same object as `ctx.body`. */
-  eventStream: EventStream;
+  eventStream: EventStream<Events>;
 }
 
-export type SseMiddleware = Middleware<object, SseContext> & {
+export type SseMiddleware<Events extends object = AnyEvents> = Middleware<
+  object,
+  SseContext<Events>
+> & {
   /** Every stream that this middleware has open: count it, or `end()` it when the process stops. */
-  readonly streams: Audience;
+  readonly streams: Audience<Events>;
   /** What is queued for those of them that do not read. */
   readonly backlog: Pick<Backlog, 'size' | 'bytes'>;
 };
@@ -67,7 +71,9 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
  * @throws {TypeError} for an option that there is not.
  * @throws {RangeError} if an option is no whole number in its range.
  */
-export function sse(options: SseOptions = {}): SseMiddleware {
+export function sse<Events extends object = AnyEvents>(
+  options: SseOptions = {},
+): SseMiddleware<Events> {
   assertKnown('sse()', options, OPTIONS);
   const { heartbeatMs = 15_000, highWaterMark = 16 * 1024 } = options;
   const { maxQueuedBytes = 256 * 1024 * 1024, maxStalledMs = 0, onCut } = options;
@@ -77,7 +83,7 @@ export function sse(options: SseOptions = {}): SseMiddleware {
   assertWholeNumber('maxStalledMs', maxStalledMs, Number.MAX_SAFE_INTEGER);
   const backlog = new Backlog({ maxBytes: maxQueuedBytes, maxAgeMs: maxStalledMs, onCut });
   let heartbeat: NodeJS.Timeout | undefined;
-  const streams = new Audience({
+  const streams = new Audience<Events>({
     onEmpty() {
       clearInterval(heartbeat);
       heartbeat = undefined;
@@ -85,7 +91,7 @@ export function sse(options: SseOptions = {}): SseMiddleware {
   });
 
   function register(stream: EventStream): void {
-    streams.add(stream);
+    streams.add(stream as EventStream<Events>);
     // One timer for all streams, running while there are any.
     if (heartbeatMs > 0 && streams.size > 0) {
       heartbeat ??= setInterval(() => streams.comment(), heartbeatMs).unref();
@@ -94,7 +100,7 @@ export function sse(options: SseOptions = {}): SseMiddleware {
 
   const owner = { backlog, register };
 
-  const middleware: Middleware<object, SseContext> = async function sse(ctx, next) {
+  const middleware: Middleware<object, SseContext<Events>> = async function sse(ctx, next) {
     if (!acceptsEventStream(ctx)) {
       ctx.throw(406, 'This is an event stream: accept text/event-stream to read it.');
     }
@@ -104,10 +110,10 @@ export function sse(options: SseOptions = {}): SseMiddleware {
       return;
     }
 
-    const stream = new EventStream({ highWaterMark, lastEventId: readLastEventId(ctx) });
+    const stream = new EventStream<Events>({ highWaterMark, lastEventId: readLastEventId(ctx) });
     ctx.eventStream = stream;
     ctx.body = stream;
-    const transmission = new Transmission(stream, ctx, owner);
+    const transmission = new Transmission(stream as EventStream, ctx, owner);
     try {
       await next();
     } catch (error) {

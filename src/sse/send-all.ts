@@ -1,13 +1,16 @@
 import { performance } from 'node:perf_hooks';
 import { TextDecoder } from 'node:util';
+import type { AnyEvents, EventOf } from './event-map.js';
 import type { EventStream } from './event-stream.js';
 import type { SseEvent } from './frame.js';
 
 /** What a source yields: an event, or the data of one as text or as bytes of UTF-8. */
-export type SourceItem = SseEvent | string | Uint8Array;
+export type SourceItem<Events extends object = AnyEvents> = EventOf<Events> | string | Uint8Array;
 
 /** Where events come from: an array, a generator, an async generator, a `Readable`, a web `ReadableStream`. */
-export type EventStreamSource = Iterable<SourceItem> | AsyncIterable<SourceItem>;
+export type EventStreamSource<Events extends object = AnyEvents> =
+  | Iterable<SourceItem<Events>>
+  | AsyncIterable<SourceItem<Events>>;
 
 /** A source that never waits leaves the event loop to others after so long. */
 const SLICE_MS = 5;
