@@ -1,18 +1,27 @@
-// The tests need Chromium, curl, nginx, OpenSSL and a Redis or Valkey server. All are looked for first; what is missing is
-// installed on Debian and Ubuntu as root, and asked for elsewhere.
+// The tests need Chromium, curl, nginx, OpenSSL and a Redis or Valkey server; a soak (`--soak`) the servers, and on Linux
+// jemalloc. All are looked for first; what is missing is installed on Debian and Ubuntu as root, and asked for elsewhere.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { findChromium } from './find-chromium.js';
+import { hasJemalloc } from './find-jemalloc.js';
 import { findRedisServer } from './find-redis-server.js';
 
+const isSoak = process.argv.includes('--soak');
+const WHO = isSoak ? 'A soak needs' : 'The tests need';
+
 /** What apt-get calls each, and whether it is here. */
-const TOOLS = {
-  chromium: () => findChromium() !== undefined,
-  curl: () => spawnSync('curl', ['--version']).status === 0,
+const SERVERS = {
   nginx: () => spawnSync('nginx', ['-v']).status === 0,
-  openssl: () => spawnSync('openssl', ['version']).status === 0,
   'redis-server': () => findRedisServer() !== undefined,
 };
+const TOOLS = isSoak
+  ? { ...SERVERS, libjemalloc2: () => process.platform !== 'linux' || hasJemalloc() }
+  : {
+      ...SERVERS,
+      chromium: () => findChromium() !== undefined,
+      curl: () => spawnSync('curl', ['--version']).status === 0,
+      openssl: () => spawnSync('openssl', ['version']).status === 0,
+    };
 
 const POLICY = '/usr/sbin/policy-rc.d';
 
@@ -29,13 +38,13 @@ function install() {
     const forBrew = missing.map((name) => name.replace('redis-server', 'redis'));
     const forDnf = missing.map((name) => name.replace('redis-server', 'valkey'));
     giveUp(
-      `The tests need ${names}, and there is none. Install it (Debian, Ubuntu: sudo apt-get install ` +
+      `${WHO} ${names}, and there is none. Install it (Debian, Ubuntu: sudo apt-get install ` +
         `${missing.join(' ')}; macOS: brew install ${forBrew.join(' ')}; Fedora: sudo dnf install ` +
         `${forDnf.join(' ')}), or set CHROMIUM_PATH to the executable of a Chromium or Chrome, and ` +
         'REDIS_SERVER_PATH to that of a Redis or Valkey server.',
     );
   }
-  console.log(`The tests need ${names}: installing with apt-get …`);
+  console.log(`${WHO} ${names}: installing with apt-get …`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const aptGet = (...args) =>
     execFileSync('apt-get', args, { env, stdio: ['ignore', 'ignore', 'inherit'] });

@@ -6,6 +6,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { hasJemalloc } from '../scripts/find-jemalloc.js';
 import { descriptorsOf, proc } from './processes.js';
 import { Questions } from './questions.js';
 import { JWT_KEY, token } from './tokens.js';
@@ -30,7 +31,7 @@ export async function startService({ journal, settings }) {
     cwd: directory,
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     env: {
-      ...ofImage(/^MALLOC_/),
+      ...(hasJemalloc() && ofImage(['LD_PRELOAD', 'MALLOC_CONF'])),
       PATH: process.env.PATH,
       PORT: '0',
       HOST: '127.0.0.1',
@@ -53,14 +54,10 @@ export async function startService({ journal, settings }) {
 
 /** Environment variables as the image sets them. */
 function ofImage(names) {
-  const lines = readFileSync(DOCKERFILE, 'utf8').match(/^ENV .+$/gm);
-  const settings = lines.flatMap((line) =>
-    line
-      .split(' ')
-      .slice(1)
-      .map((pair) => pair.split('=')),
+  const lines = readFileSync(DOCKERFILE, 'utf8');
+  return Object.fromEntries(
+    names.map((name) => [name, new RegExp(`^ENV ${name}=(.+)$`, 'm').exec(lines)[1]]),
   );
-  return Object.fromEntries(settings.filter(([name]) => names.test(name)));
 }
 
 class Service {
