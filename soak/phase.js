@@ -5,7 +5,7 @@
  * attacks and after them.
  */
 import { once } from 'node:events';
-import { request } from 'node:http';
+import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { killClients, startClients } from './clients.js';
 import { startService } from './service.js';
@@ -19,6 +19,10 @@ const SETTLE_STEP_MS = 5_000;
 /** Updates of one body with which the journal is filled, and the topics that they are about. */
 const FILL_UPDATES = 5_000;
 const FILL_TOPICS = 20_000;
+/** More Idempotency-Keys than are remembered, published by so many at a time. */
+const REMEMBERED_KEYS = 36_000;
+const PUBLISHERS = 32;
+const FILLING = token({ publish: ['https://filling.example/{number}'] }, { sub: 'filling' });
 
 /** Where the clients come from, and the settings that go with it. */
 export const phases = {
@@ -184,34 +188,57 @@ function untilEnded(service, work) {
 
 /**
  * Fills the journal to its retention, so that replays are long and the oldest updates are trimmed. The updates are
- * small, of which the window in memory takes the most room: what comes later cannot make it grow. They have
- * Idempotency-Keys, as honest publishers' have: what is remembered of these would grow in the run, without strangers.
+ * small, of which the window in memory takes the most room: what comes later cannot make it grow. As many of them have
+ * Idempotency-Keys as are remembered: honest publishers use such keys, too, and what is remembered of theirs would grow
+ * in the run without strangers.
  */
 async function fillJournal(port, count) {
-  const bearer = token({ publish: ['https://filling.example/{number}'] }, { sub: 'filling' });
-  for (let done = 0; done < count; done += FILL_UPDATES) {
-    const lines = Array.from({ length: Math.min(FILL_UPDATES, count - done) }, (_, index) =>
-      JSON.stringify({
-        topic: `https://filling.example/${(done + index) % FILL_TOPICS}`,
-        data: `filling ${done + index}`,
-      }),
-    );
-    const asked = request({
-      host: '127.0.0.1',
-      port,
-      path: '/hub',
-      method: 'POST',
-      headers: {
-        Authorization: `Bearer ${bearer}`,
-        'Content-Type': 'application/x-ndjson',
-        'Idempotency-Key': `filling ${done}`,
-      },
-    }).end(lines.join('\n'));
-    const [response] = await once(asked, 'response');
-    response.resume();
-    await once(response, 'end');
-    if (response.statusCode !== 200) {
-      throw new Error(`The journal cannot be filled: ${response.statusCode}.`);
+  const agent = new Agent({ keepAlive: true, maxSockets: PUBLISHERS });
+  const withKeys = Math.min(REMEMBERED_KEYS, Math.floor(count / 5));
+  let next = 0;
+  const publishOneByOne = async () => {
+    while (next < withKeys) {
+      const number = next++;
+      await publish(agent, port, [number], { 'Idempotency-Key': `filling ${number}` });
     }
+  };
+  await Promise.all(Array.from({ length: PUBLISHERS }, publishOneByOne));
+  while (next < count) {
+    const size = Math.min(FILL_UPDATES, count - next);
+    const first = next;
+    next += size;
+    await publish(
+      agent,
+      port,
+      Array.from({ length: size }, (_, index) => first + index),
+    );
+  }
+  agent.destroy();
+}
+
+async function publish(agent, port, numbers, headers = {}) {
+  const lines = numbers.map((number) =>
+    JSON.stringify({
+      topic: `https://filling.example/${number % FILL_TOPICS}`,
+      data: `filling ${number}`,
+    }),
+  );
+  const asked = request({
+    host: '127.0.0.1',
+    port,
+    path: '/hub',
+    method: 'POST',
+    agent,
+    headers: {
+      Authorization: `Bearer ${FILLING}`,
+      'Content-Type': 'application/x-ndjson',
+      ...headers,
+    },
+  }).end(lines.join('\n'));
+  const [response] = await once(asked, 'response');
+  response.resume();
+  await once(response, 'end');
+  if (response.statusCode !== 200) {
+    throw new Error(`The journal cannot be filled: ${response.statusCode}.`);
   }
 }
