@@ -16,7 +16,7 @@ import { planOf } from './hostile/plan.js';
 import { killAll, phases, runPhase } from './phase.js';
 import { conclude, directoryOfResults, summarizeHonest } from './report.js';
 import { numberFrom, UsageError } from './usage.js';
-import { verdictOn } from './verdict.js';
+import { lateMinutes, verdictOn } from './verdict.js';
 
 const HELP = `npm run soak -- [options]
 
@@ -141,6 +141,7 @@ async function soak() {
     });
     result.failures = verdictOn(result, limits);
     summarize(result);
+    for (const minute of lateMinutes(result, limits)) console.log(`  late for a while: ${minute}`);
     report.phases.push(result);
     report.failures.push(...result.failures.map((failure) => `${name}: ${failure}`));
   }

@@ -24,7 +24,14 @@ export function directoryOfResults() {
 }
 
 /** How honest clients were served. */
-export function summarizeHonest({ latency, probes, acknowledged, answered, counts }) {
+export function summarizeHonest({
+  latency,
+  latencies = {},
+  probes,
+  acknowledged,
+  answered,
+  counts,
+}) {
   for (const [what, times] of Object.entries({
     'publish to receive': latency,
     'HEAD /': probes,
@@ -36,6 +43,9 @@ export function summarizeHonest({ latency, probes, acknowledged, answered, count
     console.log(
       `  ${what}: ${count} times, p50 ${p50.toFixed(1)}, p99 ${p99.toFixed(1)}, at most ${max.toFixed(0)} ms`,
     );
+  }
+  for (const [name, { p99, max }] of Object.entries(latencies)) {
+    console.log(`  publish to ${name}: p99 ${p99.toFixed(1)}, at most ${max.toFixed(0)} ms`);
   }
   console.log(
     `  honest clients: ${Object.entries(counts)

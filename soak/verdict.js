@@ -1,4 +1,4 @@
-/** What must be so after a phase. Returns a line for each thing that is not. */
+/** What must be so after a phase, as lines for what is not, and what is worth telling beside. */
 import { WINDOWS_PER_MINUTE } from './honest/samples.js';
 
 const MEGABYTE = 1024 * 1024;
@@ -13,8 +13,14 @@ const RESIDENT_FLOOR_BYTES = 96 * MEGABYTE;
 /** Connections of publishers open and close while they are counted. What is left behind comes in hundreds. */
 const SPARE_DESCRIPTORS = 50;
 
+/** How honest clients are served. */
+const SERVED = [
+  ['publish to receive', 'latency'],
+  ['HEAD /', 'probes'],
+];
+
 export function verdictOn(result, { maxP99, maxLogLines }) {
-  const { exit, honest, hostile, windows, before, after, log, minutes } = result;
+  const { exit, honest, hostile, before, after, log, minutes } = result;
   const failures = [];
   if (exit !== undefined && !exit.expected) {
     failures.push(`the process ended by itself: ${exit.signal ?? `exit code ${exit.code}`}`);
@@ -24,8 +30,11 @@ export function verdictOn(result, { maxP99, maxLogLines }) {
     failures.push(`honest clients: ${kind}, ${count} times: ${examples.slice(0, 2).join('; ')}`);
   }
 
-  failures.push(...lateness('publish to receive', 'latency', honest, windows, maxP99));
-  failures.push(...lateness('HEAD /', 'probes', honest, windows, maxP99));
+  for (const [what, name] of SERVED) {
+    if (honest !== undefined && honest[name].p99 > maxP99) {
+      failures.push(`${what}: p99 ${Math.round(honest[name].p99)} ms, more than ${maxP99} ms`);
+    }
+  }
 
   for (const [text, count] of Object.entries(hostile?.objections ?? {})) {
     failures.push(`a 5xx that is not allowed, ${count} times: ${text}`);
@@ -68,19 +77,17 @@ export function leftOver(before, after) {
   return failures;
 }
 
-/** Of the whole phase, and of each minute with what happened in it. */
-function lateness(what, name, honest, windows, maxP99) {
-  const failures = [];
-  if (honest !== undefined && honest[name].p99 > maxP99) {
-    failures.push(`${what}: p99 ${Math.round(honest[name].p99)} ms, more than ${maxP99} ms`);
-  }
-  const late = minutesOf(windows, name).filter(({ p99 }) => p99 > maxP99);
-  for (const { p99, at, attacks } of late.sort((a, b) => b.p99 - a.p99)) {
-    failures.push(
-      `${what}: p99 ${Math.round(p99)} ms in the minute that ended at ${at} s, during ${attacks.join(', ') || 'no attack'}`,
-    );
-  }
-  return failures;
+/** The minutes in which more than one of a hundred was late, the worst first, with what happened in them. */
+export function lateMinutes({ windows }, { maxP99 }) {
+  return SERVED.flatMap(([what, name]) =>
+    minutesOf(windows, name)
+      .filter(({ p99 }) => p99 > maxP99)
+      .sort((a, b) => b.p99 - a.p99)
+      .map(
+        ({ p99, at, attacks }) =>
+          `${what}: p99 ${Math.round(p99)} ms in the minute that ended at ${at} s, during ${attacks.join(', ') || 'no attack'}`,
+      ),
+  );
 }
 
 /** One minute after the other, and the last if half of it is new. Of a shorter time there is none: it is the whole. */

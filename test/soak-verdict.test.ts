@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { Ledger } from '../soak/honest/ledger.js';
 import { Samples } from '../soak/honest/samples.js';
-import { verdictOn } from '../soak/verdict.js';
+import { lateMinutes, verdictOn } from '../soak/verdict.js';
 
 describe('the ledger of a soak', () => {
   let ledger: Ledger;
@@ -108,22 +108,35 @@ describe('the verdict on a soak', () => {
     });
   }
 
-  const failuresOf = (windows: object[]) =>
-    verdictOn({ windows, honest: undefined, minutes: 2 }, limits);
+  const lateOf = (windows: object[]) => lateMinutes({ windows }, limits);
 
-  test('does not take the latest of forty probes for the latest of a hundred', () => {
-    expect(failuresOf(windowsWith(2, 3))).toEqual([]);
+  test('is that honest clients were late if more than one of a hundred was', () => {
+    const honestWith = (late: number) => {
+      const { latency } = windowsWith(late, 0, 1)[0] as { latency: object };
+      return { latency, probes: latency, failures: {} };
+    };
+    const verdict = (late: number) =>
+      verdictOn({ windows: [], honest: honestWith(late), minutes: 1 }, limits);
+    expect(verdict(0)).toEqual([]);
+    expect(verdict(4)).toEqual([
+      expect.stringMatching(/^publish to receive: p99 9\d\d ms, more than 250 ms$/),
+      expect.stringMatching(/^HEAD \/: p99 9\d\d ms, more than 250 ms$/),
+    ]);
   });
 
-  test('finds the minute in which more than one of a hundred was late, with what happened in it', () => {
-    const [failure, ...others] = failuresOf(windowsWith(4, 8));
-    expect(failure).toMatch(
+  test('does not take the latest of forty probes for the latest of a hundred', () => {
+    expect(lateOf(windowsWith(2, 3))).toEqual([]);
+  });
+
+  test('tells the minute in which more than one of a hundred was late, with what happened in it', () => {
+    const [minute, ...others] = lateOf(windowsWith(4, 8));
+    expect(minute).toMatch(
       /^publish to receive: p99 9\d\d ms in the minute that ended at 120 s, during attack6, .*attack11$/,
     );
     expect(others).toHaveLength(1);
   });
 
-  test('judges what comes after the last full minute, too', () => {
-    expect(failuresOf(windowsWith(4, 8, 9))).toHaveLength(2);
+  test('looks at what comes after the last full minute, too', () => {
+    expect(lateOf(windowsWith(4, 8, 9))).toHaveLength(2);
   });
 });
