@@ -11,6 +11,8 @@ const config: Config = {
     '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2023', parser: { syntax: 'typescript' } } }],
   },
   testTimeout: 20_000,
+  // Most tests wait for other processes: as many workers as cores, the one of jest itself included.
+  maxWorkers: '100%',
 };
 
 export default config;
