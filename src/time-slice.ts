@@ -14,6 +14,20 @@ const SLICE_MS = 2;
 /** How many of them have it in one turn, if it takes them no time. */
 const SLICES_PER_TURN = 8;
 
+/** Has work done in the next turn of the event loop: once, however often it is asked for before that. */
+export function inNextTurn(work: () => void): () => void {
+  let isScheduled = false;
+  const run = () => {
+    isScheduled = false;
+    work();
+  };
+  return () => {
+    if (isScheduled) return;
+    isScheduled = true;
+    setImmediate(run);
+  };
+}
+
 /** A share of time. What takes long looks at it now and then. */
 export interface TimeSlice {
   /** Whether others are to have the event loop. */

@@ -1,6 +1,4 @@
 import { Agent, request } from 'node:http';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { readKeys } from '../src/auth/keys.js';
 import { VerifiedTokens } from '../src/auth/verified-tokens.js';
@@ -9,12 +7,10 @@ import { JournalReads } from '../src/hub/journal-reads.js';
 import { Window } from '../src/hub/window.js';
 import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { select } from '../src/topics/selection.js';
+import { bytesInUse, collectGarbage } from './support/heap.js';
 import { openTestHub, update } from './support/hub.js';
 import { JWT_KEY, startTestService } from './support/server.js';
 import { tokenFor } from './support/tokens.js';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 const MEGABYTE = 1024 * 1024;
 
@@ -159,10 +155,4 @@ async function until(isTrue: () => boolean): Promise<void> {
 
 function fail(_: unknown, error: unknown): never {
   throw error;
-}
-
-function bytesInUse(): number {
-  collectGarbage();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }

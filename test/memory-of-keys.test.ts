@@ -1,12 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { expect, test } from '@jest/globals';
 import { MAX_KEYS_BYTES, type Update } from '../src/journal/journal.js';
 import { openMemoryJournal } from '../src/journal/memory/memory.js';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+import { bytesInUse } from './support/heap.js';
 
 /** How many updates the journal holds, which repeats of them name again. */
 const HELD = 200;
@@ -36,25 +32,19 @@ test.each<[string, number, (n: number) => string | undefined, number]>([
       );
       await journal.append(updates, { key });
     }
-    expect(heapBytes() - before).toBeLessThan(1.1 * MAX_KEYS_BYTES);
+    expect(bytesInUse() - before).toBeLessThan(1.1 * MAX_KEYS_BYTES);
     // It is the keys that were measured, and there are many.
-    expect(heapBytes() - before).toBeGreaterThan(0.25 * MAX_KEYS_BYTES);
+    expect(bytesInUse() - before).toBeGreaterThan(0.25 * MAX_KEYS_BYTES);
     await journal.close();
   },
 );
 
 /** When what other tests in this process have left behind is gone. */
 async function settledHeapBytes(): Promise<number> {
-  for (let last = heapBytes(); ; ) {
+  for (let last = bytesInUse(); ; ) {
     await wait(100);
-    const bytes = heapBytes();
+    const bytes = bytesInUse();
     if (bytes > last - 100_000) return bytes;
     last = bytes;
   }
-}
-
-function heapBytes(): number {
-  collectGarbage();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }

@@ -1,12 +1,8 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { Window } from '../src/hub/window.js';
 import type { Update } from '../src/journal/journal.js';
 import { openMemoryJournal } from '../src/journal/memory/memory.js';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+import { bytesInUse } from './support/heap.js';
 
 const MAX_BYTES = 20_000_000;
 
@@ -19,15 +15,15 @@ const SHAPES = [
 
 describe.each(SHAPES)('%d updates with %d new topics each', (updates, topics) => {
   test('take no more than 1.6 times the bytes that a journal in memory may keep', async () => {
-    const before = heapBytes();
+    const before = bytesInUse();
     const journal = openMemoryJournal({ maxUpdates: 1e6, maxAgeMs: 0, maxBytes: MAX_BYTES });
     for (let n = 0; n < updates; n++) await journal.append([updateOf(n, topics)]);
-    expect(heapBytes() - before).toBeLessThan(1.6 * MAX_BYTES);
+    expect(bytesInUse() - before).toBeLessThan(1.6 * MAX_BYTES);
     await journal.close();
   });
 
   test('take no more than 1.6 times the bytes that the window may hold', () => {
-    const before = heapBytes();
+    const before = bytesInUse();
     const window = new Window(MAX_BYTES);
     for (let n = 0; n < updates; n++) {
       const position = `1795196765777-${n + 1}`;
@@ -36,7 +32,7 @@ describe.each(SHAPES)('%d updates with %d new topics each', (updates, topics) =>
         Buffer.from(`id: ${position}\ndata: x\n\n`),
       );
     }
-    expect(heapBytes() - before).toBeLessThan(1.6 * MAX_BYTES);
+    expect(bytesInUse() - before).toBeLessThan(1.6 * MAX_BYTES);
     expect(window.head.ordinal).toBe(updates);
   });
 });
@@ -45,10 +41,4 @@ function updateOf(n: number, topics: number): Update {
   const names = Array.from({ length: topics }, (_, index) => `topic ${n}/${index}`);
   // As a request has it: texts of its own.
   return JSON.parse(JSON.stringify({ topics: names, data: 'x', private: false }));
-}
-
-function heapBytes(): number {
-  collectGarbage();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }

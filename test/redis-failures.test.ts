@@ -1,7 +1,6 @@
 import { cp, rm } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { createClient } from 'redis';
 import {
   BEGINNING,
   comparePositions,
@@ -12,7 +11,12 @@ import {
 } from '../src/journal/journal.js';
 import { openRedisJournal, type RedisJournalOptions } from '../src/journal/redis/redis.js';
 import { dataOf, KEEP_ALL, readAll, until, update } from './support/journal-contract.js';
-import { type RedisServer, type RedisServerOptions, startRedis } from './support/redis-server.js';
+import {
+  ask,
+  type RedisServer,
+  type RedisServerOptions,
+  startRedis,
+} from './support/redis-server.js';
 import { startTcpProxy, type TcpProxy } from './support/tcp-proxy.js';
 
 /** What is let go of after each test, the newest first. */
@@ -69,18 +73,6 @@ async function listen(journal: Journal, after?: Position): Promise<Heard> {
     after,
   );
   return heard;
-}
-
-/** Sends a command to the server itself. */
-async function ask(server: RedisServer, ...command: string[]): Promise<unknown> {
-  const client = createClient({ url: server.url, socket: { reconnectStrategy: false } });
-  client.on('error', () => {});
-  await client.connect();
-  try {
-    return await client.sendCommand(command);
-  } finally {
-    client.destroy();
-  }
 }
 
 /** Appends until it works again, and gives what was appended. */
@@ -267,13 +259,13 @@ describe('a Redis that refuses', () => {
       const { journal } = await openNode(server.url);
       const heard = await listen(journal);
       await journal.append([update('a')]);
-      for (const command of before) await ask(server, ...command);
+      for (const command of before) await ask(server.url, ...command);
       const refused = journal.append([update('refused')]);
       await expect(refused).rejects.toMatchObject(AWAY);
       await expect(refused).rejects.toThrow(reason);
       await expect(journal.ping()).rejects.toMatchObject(AWAY);
       await expect(journal.ping()).rejects.not.toThrow(/user_script/);
-      for (const command of after) await ask(server, ...command);
+      for (const command of after) await ask(server.url, ...command);
       await appendAgain(journal, 'b');
       await until(async () => heard.entries.length === 2);
       expect(dataOf(heard.entries)).toEqual(['a', 'b']);
@@ -315,9 +307,9 @@ describe('a Redis that refuses', () => {
         journal.append([update('own', { id: 'own id' }), update('also')]),
         journal.append([update('keyed')], { key: { key: 'key', digest: 'd' } }),
       ];
-      for (const command of before) await ask(server, ...command);
+      for (const command of before) await ask(server.url, ...command);
       const refused = await Promise.allSettled(attempts());
-      for (const command of after) await ask(server, ...command);
+      for (const command of after) await ask(server.url, ...command);
       expect(refused).toMatchObject([{ reason: AWAY }, { reason: AWAY }]);
       expect(dataOf(await readAll(other.journal))).toEqual(['a']);
       await appendAgain(journal, 'b');
@@ -328,7 +320,7 @@ describe('a Redis that refuses', () => {
       await until(async () => heard.entries.length >= all.length);
       expect(dataOf(heard.entries)).toEqual(all);
       expect(heard.lost).toEqual([]);
-      expect(await ask(server, 'ZSCORE', '{sse-hub}:counts', 'nobody')).toBe(5);
+      expect(await ask(server.url, 'ZSCORE', '{sse-hub}:counts', 'nobody')).toBe(5);
     },
   );
 
@@ -337,14 +329,14 @@ describe('a Redis that refuses', () => {
     const { journal } = await openNode(server.url);
     await journal.append([update('a')]);
     await rm(server.directory, { recursive: true });
-    await ask(server, 'BGSAVE');
+    await ask(server.url, 'BGSAVE');
     await until(async () =>
-      String(await ask(server, 'INFO', 'persistence')).includes('rdb_last_bgsave_status:err'),
+      String(await ask(server.url, 'INFO', 'persistence')).includes('rdb_last_bgsave_status:err'),
     );
     await expect(journal.append([update('b')])).rejects.toThrow(/MISCONF .*disk has room/);
     await expect(journal.ping()).rejects.toMatchObject(AWAY);
     expect(dataOf(await readAll(journal))).toEqual(['a']);
-    await ask(server, 'CONFIG', 'SET', 'stop-writes-on-bgsave-error', 'no');
+    await ask(server.url, 'CONFIG', 'SET', 'stop-writes-on-bgsave-error', 'no');
     await journal.append([update('b')]);
   });
 
@@ -353,7 +345,7 @@ describe('a Redis that refuses', () => {
     const { journal, notices } = await openNode(server.url);
     const heard = await listen(journal);
     await journal.append(Array.from({ length: 100 }, (_, n) => update('x'.repeat(1000 + n))));
-    await ask(server, 'SAVE');
+    await ask(server.url, 'SAVE');
     await server.kill();
     await server.startLoading({
       'key-load-delay': '200000',
@@ -372,7 +364,7 @@ describe('a Redis that comes back without what it had', () => {
     [
       'empty, since it was emptied',
       async (server) => {
-        await ask(server, 'FLUSHALL');
+        await ask(server.url, 'FLUSHALL');
       },
     ],
     [
@@ -531,7 +523,7 @@ describe('a Redis that has removed parts of the journal', () => {
     const append = (data: string) =>
       journal.append([update(data)], { key: { key: data, digest: 'd' } });
     for (const data of ['a', 'b', 'c']) await append(data);
-    for (const command of commands) await ask(server, ...command);
+    for (const command of commands) await ask(server.url, ...command);
     for (const data of ['d', 'e']) await append(data);
     await until(async () => dataOf(await readAll(journal)).join() === 'd,e');
   });
@@ -546,13 +538,13 @@ test('an entry that somebody else has put into the stream is left out and told a
     ['h', 'no json', 'd', 'x'],
     ['h', '{}', 'd', 'x'],
   ];
-  for (const fields of strange) await ask(server, 'XADD', '{sse-hub}:entries', '*', ...fields);
+  for (const fields of strange) await ask(server.url, 'XADD', '{sse-hub}:entries', '*', ...fields);
   await journal.append([update('b')]);
   expect(await journal.read(KEEP)).toMatchObject({ damaged: true });
   expect(dataOf(await readAll(journal, { topics: ['t'] }))).toEqual(['a', 'b']);
   const heard = await listen(journal, BEGINNING);
   const losses = heard.lost.length;
-  await ask(server, 'XADD', '{sse-hub}:entries', '*', 'other', 'y');
+  await ask(server.url, 'XADD', '{sse-hub}:entries', '*', 'other', 'y');
   await until(async () => heard.lost.length > losses);
   for (let n = 0; n < 20; n++) await journal.append([update(`${n}`)]);
   await until(async () => dataOf(heard.entries).includes('19'));

@@ -5,7 +5,6 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { createClient } from 'redis';
 import { findRedisServer } from '../scripts/find-redis-server.js';
 import type { Journal } from '../src/journal/journal.js';
 import { openRedisJournal, type RedisJournalOptions } from '../src/journal/redis/redis.js';
@@ -13,7 +12,12 @@ import { openRedisRoster } from '../src/journal/redis/roster.js';
 import type { Departure, Roster } from '../src/journal/roster.js';
 import { freePort } from './support/free-port.js';
 import { dataOf, KEEP_ALL, readAll, until, update } from './support/journal-contract.js';
-import { type RedisServer, type RedisServerOptions, startRedis } from './support/redis-server.js';
+import {
+  ask,
+  type RedisServer,
+  type RedisServerOptions,
+  startRedis,
+} from './support/redis-server.js';
 import { all, entry, subscriber } from './support/roster-contract.js';
 
 const opened: (() => Promise<unknown>)[] = [];
@@ -38,17 +42,6 @@ async function openRoster(url: string): Promise<Roster> {
   const roster = await openRedisRoster(url, { prefix: 'sse-hub', timeoutMs: 600 });
   opened.push(() => roster.close());
   return roster;
-}
-
-async function ask(url: string, ...command: string[]): Promise<unknown> {
-  const client = createClient({ url, socket: { reconnectStrategy: false } });
-  client.on('error', () => {});
-  await client.connect();
-  try {
-    return await client.sendCommand(command);
-  } finally {
-    client.destroy();
-  }
 }
 
 /** As docs/operations.md has them. */

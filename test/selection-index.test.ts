@@ -1,11 +1,10 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Selective } from '../src/topics/members.js';
 import { Selection, select } from '../src/topics/selection.js';
 import { SelectionIndex } from '../src/topics/selection-index.js';
 import { compileSelector, type Selector } from '../src/topics/selector.js';
+import { collectGarbage } from './support/heap.js';
 
 /** Selectors of every kind that overlap much: equal, alike at the start, with text beyond ASCII, or all. */
 const SELECTORS = [
@@ -355,7 +354,6 @@ describe('templates of strangers', () => {
 });
 
 function heapUsed(): number {
-  setFlagsFromString('--expose-gc');
-  runInNewContext('gc')();
+  collectGarbage();
   return process.memoryUsage().heapUsed;
 }

@@ -4,9 +4,7 @@
  * that is near what a server can do lasts longer before it is measured: only then its code is all compiled, and
  * one that falls behind has done so.
  */
-import { Clients } from '../load/clients.js';
-import { Publishers } from '../load/publishers.js';
-import { startWindow } from '../load/window.js';
+import { latencyAt } from '../load/steady-rate.js';
 
 const PUBLISHERS = 64;
 
@@ -28,24 +26,13 @@ export const latency = {
   },
   openFiles: () => 5_500,
 
-  async run(server, { warmUpMs, measuredMs }, { clients: count, rate, longer = 1 }) {
-    const publishers = await Publishers.open(server, PUBLISHERS);
-    const clients = new Clients(server, publishers);
-    try {
-      await clients.open(count, { sampleEvery: 1 });
-      await publishers.publishAtRate(rate, warmUpMs * longer);
-      await clients.whenReceived(publishers.total * count);
-      clients.recordLatencies();
-      const endWindow = startWindow(server);
-      const lateMs = await publishers.publishAtRate(rate, measuredMs);
-      await clients.whenReceived(publishers.total * count);
-      const usage = endWindow();
-      clients.check(() => publishers.total, publishers.published);
-      const [p50, p99] = clients.latencies.quantiles([0.5, 0.99]);
-      return { p50, p99, lateMs, ...usage };
-    } finally {
-      clients.close();
-      publishers.close();
-    }
+  run(server, { warmUpMs, measuredMs }, { clients, rate, longer = 1 }) {
+    return latencyAt(server, {
+      publishers: PUBLISHERS,
+      clients,
+      rate,
+      warmUpMs: warmUpMs * longer,
+      measuredMs,
+    });
   },
 };

@@ -3,9 +3,7 @@
  * clients: from the moment an update is due to the moment a client reads it. The clients are at the node that is
  * published to, or at another one: then an update comes to them through the journal alone.
  */
-import { Clients } from '../load/clients.js';
-import { Publishers } from '../load/publishers.js';
-import { startWindow } from '../load/window.js';
+import { latencyAt } from '../load/steady-rate.js';
 
 const CLIENTS = 10;
 const PUBLISHERS = 16;
@@ -32,24 +30,15 @@ export const nodes = {
     quick: { warmUpMs: 1_000, measuredMs: 2_000 },
   },
 
-  async run(server, { warmUpMs, measuredMs }) {
-    const publishers = await Publishers.open(server.node(0), PUBLISHERS);
-    const clients = new Clients(server.node(server.ports.length - 1), publishers);
-    try {
-      await clients.open(CLIENTS, { sampleEvery: 1 });
-      await publishers.publishAtRate(RATE, warmUpMs);
-      await clients.whenReceived(publishers.total * CLIENTS);
-      clients.recordLatencies();
-      const endWindow = startWindow(server);
-      const lateMs = await publishers.publishAtRate(RATE, measuredMs);
-      await clients.whenReceived(publishers.total * CLIENTS);
-      const usage = endWindow();
-      clients.check(() => publishers.total, publishers.published);
-      const [p50, p99] = clients.latencies.quantiles([0.5, 0.99]);
-      return { p50, p99, lateMs, ...usage };
-    } finally {
-      clients.close();
-      publishers.close();
-    }
+  run(server, { warmUpMs, measuredMs }) {
+    return latencyAt(server, {
+      publishTo: server.node(0),
+      subscribeAt: server.node(server.ports.length - 1),
+      publishers: PUBLISHERS,
+      clients: CLIENTS,
+      rate: RATE,
+      warmUpMs,
+      measuredMs,
+    });
   },
 };

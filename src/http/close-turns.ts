@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { TurnBudget } from '../time-slice.js';
+import { inNextTurn, TurnBudget } from '../time-slice.js';
 
 /**
  * How many connections close in one turn of the event loop. With an event stream on it each takes 50 to 100 µs: its
@@ -14,7 +14,7 @@ const waiting = new Set<() => void>();
 const budget = new TurnBudget();
 /** How many have not had to wait in this turn. */
 let atOnce = 0;
-let isScheduled = false;
+const schedule = inNextTurn(closeSome);
 
 /**
  * Closes this connection, when it is destroyed, as one of a few in each turn of the event loop. When ten thousand
@@ -48,14 +48,7 @@ function destroyInTurn(this: Socket, ...parameters: Parameters<Destroy>): void {
   }
 }
 
-function schedule(): void {
-  if (isScheduled) return;
-  isScheduled = true;
-  setImmediate(closeSome);
-}
-
 function closeSome(): void {
-  isScheduled = false;
   let left = MAX_PER_TURN - atOnce;
   atOnce = 0;
   for (const close of waiting) {

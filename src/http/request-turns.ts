@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { TurnBudget } from '../time-slice.js';
+import { inNextTurn, TurnBudget } from '../time-slice.js';
 
 /**
  * How many `GET` requests begin in one turn of the event loop, if their time is not over before. To open an event
@@ -28,10 +28,9 @@ export function inTurns(handle: RequestListener): RequestListener {
   const budget = new TurnBudget();
   let begun = 0;
   let othersBegun = 0;
-  let isScheduled = false;
+  const schedule = inNextTurn(nextTurn);
 
   function nextTurn(): void {
-    isScheduled = false;
     othersBegun = 0;
     for (const [socket, exchanges] of others) {
       if (othersBegun === MAX_OTHERS_PER_TURN) break;
@@ -73,12 +72,6 @@ export function inTurns(handle: RequestListener): RequestListener {
     if (before === undefined) others.set(socket, [[request, response]]);
     else before.push([request, response]);
     schedule();
-  }
-
-  function schedule(): void {
-    if (isScheduled) return;
-    isScheduled = true;
-    setImmediate(nextTurn);
   }
 
   return function inTurns(request, response) {

@@ -148,7 +148,8 @@ export function closedError(): JournalError {
   return new JournalError('ERR_JOURNAL_CLOSED', 'The journal has been closed.');
 }
 
-function toEntry(update: Update, position: Position): Entry {
+/** The entry that an update becomes. */
+export function toEntry(update: Update, position: Position): Entry {
   const { id = position, topics, data, type, retry, private: isPrivate } = update;
   const { scope, publisher, transient } = update;
   return {

@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http';
-import { TurnBudget } from '../time-slice.js';
+import { inNextTurn, TurnBudget } from '../time-slice.js';
 
 /** Of all bodies. */
 const budget = new TurnBudget();
 /** Requests whose bodies are read on in one of the next turns. */
 const waiting = new Set<IncomingMessage>();
-let isScheduled = false;
+const schedule = inNextTurn(goOn);
 
 /**
  * Reads the body of this request in turns, if it is long: its first piece at once, and further ones as long as all such
@@ -23,14 +23,7 @@ function waitIfOver(this: IncomingMessage): void {
   schedule();
 }
 
-function schedule(): void {
-  if (isScheduled) return;
-  isScheduled = true;
-  setImmediate(goOn);
-}
-
 function goOn(): void {
-  isScheduled = false;
   for (const request of waiting) {
     if (budget.isOver) break;
     waiting.delete(request);

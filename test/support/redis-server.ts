@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createClient } from 'redis';
 import { findRedisServer } from '../../scripts/find-redis-server.js';
 import { endWithThis } from './end-with-this.js';
 import { freePort } from './free-port.js';
@@ -156,5 +157,17 @@ class LocalRedis implements RedisServer {
       throw new Error(`The Redis server has not started:\n${this.#log}`);
     });
     await Promise.race([listening, failed]);
+  }
+}
+
+/** Sends a command to a server itself. */
+export async function ask(url: string, ...command: string[]): Promise<unknown> {
+  const client = createClient({ url, socket: { reconnectStrategy: false } });
+  client.on('error', () => {});
+  await client.connect();
+  try {
+    return await client.sendCommand(command);
+  } finally {
+    client.destroy();
   }
 }

@@ -1,6 +1,6 @@
 /** Appends what waits, all that came in a turn together, one script at a time. */
 
-import { type Append, takeWaiting } from '../commit.js';
+import { type Append, takeWaiting, toEntry } from '../commit.js';
 import {
   type AppendKey,
   type Entry,
@@ -10,7 +10,7 @@ import {
   parsePosition,
   type Update,
 } from '../journal.js';
-import { contentDigest, Headers, scopedId, toEntry } from './entry.js';
+import { contentDigest, Headers, scopedId } from './entry.js';
 import { AwayError, isNothingWritten, outcomeUnknown, unavailable } from './failures.js';
 import type { Reply } from './line.js';
 import { SCRIPTS } from './scripts.js';

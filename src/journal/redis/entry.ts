@@ -97,24 +97,6 @@ export function decodeEntry(
   };
 }
 
-/** The entry that an update becomes. */
-export function toEntry(update: Update, position: Position): Entry {
-  const { id, topics, data, type, retry, scope, publisher, transient } = update;
-  return {
-    id: id ?? position,
-    position,
-    topics,
-    data,
-    type,
-    retry,
-    private: update.private,
-    // Without an own id there is nothing that it could tell apart.
-    scope: id === undefined ? undefined : scope,
-    publisher,
-    transient: transient === true ? true : undefined,
-  };
-}
-
 /** A text for each pair of an own id and a scope: the length in bytes says where the one ends. */
 export function scopedId(id: string, scope: string | undefined): string {
   return scope === undefined ? `:${id}` : `${Buffer.byteLength(id)}:${id}${scope}`;

@@ -39,6 +39,11 @@ local function toPlace(position)
   return string.char(63 + dash) .. string.sub(position, 1, dash - 1) .. string.char(64 + #number) .. number
 end
 
+local function positionOf(place)
+  local dash = string.byte(place) - 63
+  return string.sub(place, 2, dash) .. '-' .. string.sub(place, dash + 2)
+end
+
 -- Calls a command with any number of arguments. What one call may be given is limited.
 local ARGUMENTS = 1000
 local function callMany(command, key, arguments)

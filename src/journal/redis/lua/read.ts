@@ -2,6 +2,16 @@
 
 import { COMMON } from './common.js';
 
+/** Adds an entry to what is returned: its position, header, data and own id. Returns how many bytes its data has. */
+const ADD_ENTRY = `
+local function addEntry(found, raw)
+  local fields = raw[2]
+  local n, data = #found, fields[4] or ''
+  found[n + 1], found[n + 2], found[n + 3], found[n + 4] = raw[1], fields[2], data, fields[6] or false
+  return #data
+end
+`;
+
 /**
  * Reads a part of the stream. Arguments: where it begins and ends, as XRANGE has it; at most how many entries; no more
  * once their data has so many bytes.
@@ -11,6 +21,7 @@ import { COMMON } from './common.js';
  */
 export const READ = `
 ${COMMON}
+${ADD_ENTRY}
 local PAGE = 16
 local from, through = ARGV[1], ARGV[2]
 local maxEntries, maxBytes = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -21,11 +32,8 @@ while count < maxEntries and (count == 0 or bytes < maxBytes) do
   local asked = math.min(PAGE, maxEntries - count)
   local page = call('XRANGE', ENTRIES, from, through, 'COUNT', asked)
   for _, raw in ipairs(page) do
-    local fields = raw[2]
-    local n = #found
-    found[n + 1], found[n + 2], found[n + 3], found[n + 4] = raw[1], fields[2], fields[4] or '', fields[6] or false
+    bytes = bytes + addEntry(found, raw)
     count = count + 1
-    bytes = bytes + #(fields[4] or '')
     if bytes >= maxBytes then break end
   end
   if #page < asked then
@@ -46,6 +54,7 @@ return {state[1], state[2], state[3], isMore and 1 or 0, found}
  */
 export const FETCH = `
 ${COMMON}
+${ADD_ENTRY}
 local maxBytes = tonumber(ARGV[1])
 local found = {}
 local bytes, looked = 0, 0
@@ -53,10 +62,7 @@ for n = 2, #ARGV do
   local raw = call('XRANGE', ENTRIES, ARGV[n], ARGV[n])[1]
   looked = looked + 1
   if raw then
-    local fields = raw[2]
-    local at = #found
-    found[at + 1], found[at + 2], found[at + 3], found[at + 4] = raw[1], fields[2], fields[4] or '', fields[6] or false
-    bytes = bytes + #(fields[4] or '')
+    bytes = bytes + addEntry(found, raw)
     if bytes >= maxBytes then break end
   end
 end
@@ -91,6 +97,7 @@ return lists
  */
 export const NEWEST = String.raw`
 ${COMMON}
+${ADD_ENTRY}
 local PAGE = 64
 local count, before, maxBytes = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local lists = {}
@@ -104,16 +111,11 @@ for n = 4, #ARGV do
     local asked = math.min(PAGE, count - taken)
     local members = call('ZREVRANGEBYLEX', INDEX, max, '[' .. prefix, 'LIMIT', 0, asked)
     for _, member in ipairs(members) do
-      local place = string.sub(member, #prefix + 1)
-      local dash = string.byte(place) - 63
-      local position = string.sub(place, 2, dash) .. '-' .. string.sub(place, dash + 2)
+      local position = positionOf(string.sub(member, #prefix + 1))
       local raw = call('XRANGE', ENTRIES, position, position)[1]
       if raw then
-        local fields = raw[2]
-        local at = #found
-        found[at + 1], found[at + 2], found[at + 3], found[at + 4] = raw[1], fields[2], fields[4] or '', fields[6] or false
+        bytes = bytes + addEntry(found, raw)
         taken = taken + 1
-        bytes = bytes + #(fields[4] or '')
         if bytes >= maxBytes then
           isMore = true
           break
@@ -184,9 +186,7 @@ end
 local found = {}
 local members = call('ZRANGEBYLEX', INDEX, '(' .. prefix .. after, '(' .. prefix .. '\255', 'LIMIT', 0, PAGE)
 for _, member in ipairs(members) do
-  local place = string.sub(member, #prefix + 1)
-  local dash = string.byte(place) - 63
-  local at = string.sub(place, 2, dash) .. '-' .. string.sub(place, dash + 2)
+  local at = positionOf(string.sub(member, #prefix + 1))
   local raw = call('XRANGE', ENTRIES, at, at)[1]
   if raw then
     found[#found + 1] = at
