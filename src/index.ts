@@ -14,5 +14,15 @@ export {
   type FrameErrorCode,
   type SseEvent,
 } from './sse/frame.js';
-export { type SseContext, type SseMiddleware, type SseOptions, sse } from './sse/middleware.js';
+export { type SseContext, type SseMiddleware, sse } from './sse/middleware.js';
+export type { SseOptions } from './sse/open-streams.js';
 export type { EventStreamSource, SourceItem } from './sse/send-all.js';
+export {
+  type AnyRequest,
+  type AnyResponse,
+  type EventStreams,
+  type EventStreamsOptions,
+  eventStreams,
+  type ResponseHeaders,
+  type ServeOptions,
+} from './sse/serve.js';

@@ -74,27 +74,33 @@ describe('the head', () => {
     expect(events.streams.size).toBe(0);
   });
 
-  test.each(['text/html', 'application/json', 'text/event-stream;q=0'])(
-    'a request that excludes event streams is answered 406: Accept: %s',
-    async (accept) => {
-      const { app, streams } = eventStreamApp();
-      for (const method of ['get', 'head'] as const) {
-        expect((await request(app.callback())[method]('/').set('Accept', accept)).status).toBe(406);
-      }
-      expect(streams).toHaveLength(0);
-    },
-  );
+  test.each([
+    'text/html',
+    'application/json',
+    'text/event-stream;q=0',
+    '*/*, text/event-stream; q=0.000',
+  ])('a request that excludes event streams is answered 406: Accept: %s', async (accept) => {
+    const { app, streams } = eventStreamApp();
+    for (const method of ['get', 'head'] as const) {
+      expect((await request(app.callback())[method]('/').set('Accept', accept)).status).toBe(406);
+    }
+    expect(streams).toHaveLength(0);
+  });
 
-  test.each(['text/event-stream', '*/*', 'text/*', ''])(
-    'a request that allows event streams gets one: Accept: %s',
-    async (accept) => {
-      const { app } = eventStreamApp();
-      server = await serve(app);
-      const client = await connect(server.url, { Accept: accept });
-      expect(client.response.statusCode).toBe(200);
-      client.abort();
-    },
-  );
+  test.each([
+    'text/event-stream',
+    '*/*',
+    'text/*',
+    '',
+    'text/event-stream;charset=utf-8',
+    'text/html;q=0, text/*;q=0.1',
+  ])('a request that allows event streams gets one: Accept: %s', async (accept) => {
+    const { app } = eventStreamApp();
+    server = await serve(app);
+    const client = await connect(server.url, { Accept: accept });
+    expect(client.response.statusCode).toBe(200);
+    client.abort();
+  });
 
   test('says keep-alive on HTTP/1.1 alone: HTTP/1.0 ends the body with the connection', async () => {
     const { app } = eventStreamApp();
@@ -577,26 +583,42 @@ describe('a handler that still runs', () => {
     },
   );
 
-  test('for a client that has left is no error when what it waits for is aborted', async () => {
-    const app = new Koa();
-    const errors: Error[] = [];
-    const returned = deferred<void>();
-    app.on('error', (error: Error) => errors.push(error));
-    app.use((_, next) => next().finally(returned.resolve));
-    app.use(sse()).use(async ({ eventStream }) => {
-      const abort = new AbortController();
-      eventStream.on('close', () => abort.abort());
-      eventStream.send({ data: 'sent' });
-      await delay(60_000, undefined, { signal: abort.signal });
-    });
-    server = await serve(app);
-    const client = await connect(server.url);
-    await client.next();
-    client.abort();
-    await returned.promise;
-    await new Promise(setImmediate);
-    expect(errors).toEqual([]);
-  });
+  test.each(['before it has sent', 'after it has sent'])(
+    'for a client that has left is no error when what it waits for is aborted: %s',
+    async (when) => {
+      for (const wait of [
+        (signal: AbortSignal) => delay(60_000, undefined, { signal }),
+        async (signal: AbortSignal) => {
+          await once(signal, 'abort');
+          signal.throwIfAborted(); // As `fetch` does: a DOMException, whose code is a number.
+        },
+      ]) {
+        const app = new Koa();
+        const errors: Error[] = [];
+        const waiting = deferred<EventStream>();
+        const returned = deferred<void>();
+        app.on('error', (error: Error) => errors.push(error));
+        app.use((_, next) => next().finally(returned.resolve));
+        app.use(sse()).use(async ({ eventStream }) => {
+          if (when === 'after it has sent') {
+            eventStream.send({ data: 'sent' });
+            await new Promise(setImmediate);
+          }
+          waiting.resolve(eventStream);
+          await wait(eventStream.signal);
+        });
+        server = await serve(app);
+        const socket = rawGet(server);
+        const stream = await waiting.promise;
+        socket.destroy();
+        expect(await stream.closed).toMatchObject({ reason: 'left' });
+        await returned.promise;
+        await new Promise(setImmediate);
+        expect(errors).toEqual([]);
+        await server.close();
+      }
+    },
+  );
 });
 
 describe('stream.closed', () => {

@@ -139,6 +139,7 @@ describe('the package', () => {
       'FrameError',
       'encodeComment',
       'encodeFrame',
+      'eventStreams',
       'sse',
     ]);
     expect(Object.keys(await import(join(process.cwd(), 'dist/hub/index.js'))).sort()).toEqual([

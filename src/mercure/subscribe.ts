@@ -3,7 +3,9 @@ import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import type { Gap, Start } from '../hub/subscription.js';
 import type { EventStream } from '../sse/event-stream.js';
-import { MAX_TIMER_MS, readLastEventId, type SseContext } from '../sse/middleware.js';
+import type { SseContext } from '../sse/middleware.js';
+import { MAX_TIMER_MS } from '../sse/options.js';
+import { readLastEventId } from '../sse/request.js';
 import { Selection } from '../topics/selection.js';
 import { compileSelector, type Selector, SelectorError } from '../topics/selector.js';
 import { toAscii } from './ascii.js';
@@ -49,7 +51,7 @@ export function admitSubscriber(
       refuseMissing(ctx, 'Subscribing with a URI template');
     }
     if (withheld?.has('no-latest') && latest) refuseMissing(ctx, 'Subscribing with latest=1');
-    const cursor = readLastEventId(ctx);
+    const cursor = readLastEventId(ctx.req);
     const selection = new Selection(selectors, grants?.subscribe ?? []);
     // Browsers send a cursor by themselves, and do not come back after a 401: so the stream opens, and says so.
     const isWithheld = cursor !== '' && withheld?.has('no-replay') === true;

@@ -1,5 +1,5 @@
-import type { ParameterizedContext } from 'koa';
-import { EventStream } from './event-stream.js';
+import type { ServerResponse } from 'node:http';
+import type { Exchange } from './request.js';
 
 const HEADERS = {
   'Content-Type': 'text/event-stream; charset=utf-8',
@@ -10,18 +10,17 @@ const HEADERS = {
 };
 
 /** Sets what says of an answer that it is an event stream. */
-export function setHeaders(ctx: ParameterizedContext): void {
-  ctx.set(HEADERS);
+export function setHeaders({ req, res }: Exchange): void {
+  if (res.headersSent) return;
+  for (const [name, value] of Object.entries(HEADERS)) res.setHeader(name, value);
   // HTTP/1.0 ends the body with the connection, and HTTP/2 has no such header: Node warns about it.
-  if (ctx.req.httpVersion === '1.1') ctx.set('Connection', 'keep-alive');
+  if (req.httpVersion === '1.1') res.setHeader('Connection', 'keep-alive');
 }
 
 /** Takes back, where nobody has said otherwise, what {@link setHeaders} has set: the answer is something else. */
-export function takeBackHeaders(ctx: ParameterizedContext): void {
-  const { body } = ctx;
+export function takeBackHeaders(res: ServerResponse): void {
+  if (res.headersSent) return;
   for (const [name, value] of Object.entries(HEADERS)) {
-    if (ctx.response.get(name) === value) ctx.remove(name);
+    if (res.getHeader(name) === value) res.removeHeader(name);
   }
-  // Koa gives a body the type that it would have had. The stream itself will not be sent.
-  if (body != null && !(body instanceof EventStream)) ctx.body = body;
 }

@@ -1,32 +1,12 @@
-import type { Middleware, ParameterizedContext } from 'koa';
-import { Audience } from './audience.js';
-import { Backlog, type CutReason } from './backlog.js';
+import type { Middleware } from 'koa';
+import type { Audience } from './audience.js';
+import type { Backlog } from './backlog.js';
 import type { AnyEvents } from './event-map.js';
 import { EventStream } from './event-stream.js';
 import { setHeaders } from './head.js';
-import { assertKnown } from './options.js';
-import { Transmission } from './transmission.js';
-
-export interface SseOptions {
-  /**
-   * Milliseconds between heartbeat comments, which keep proxies from closing a quiet connection and
-   * find out clients that vanished without a word. 0 sends none. Default: 15,000.
-   */
-  readonly heartbeatMs?: number;
-  /**
-   * Bytes held for a client that does not read, beside the one write that went over them. Default: 16 KiB.
-   */
-  readonly highWaterMark?: number;
-  /**
-   * Bytes held for all clients together that do not read; beyond it those that have not read for the longest time
-   * are cut off. What several clients share counts once. 0 sets no limit. Default: 256 MiB.
-   */
-  readonly maxQueuedBytes?: number;
-  /** Milliseconds after which a client that has read nothing is cut off. 0, the default, waits for ever. */
-  readonly maxStalledMs?: number;
-  /** Told of each client that is cut off, before it is. */
-  readonly onCut?: (stream: EventStream, reason: CutReason) => void;
-}
+import { KoaTransmission } from './koa-transmission.js';
+import { OpenStreams, type SseOptions } from './open-streams.js';
+import { acceptsEventStream, NOT_ACCEPTABLE, readLastEventId } from './request.js';
 
 /** What `sse()` adds to the context of the middleware below it. */
 export interface SseContext<Events extends object = AnyEvents> {
@@ -43,17 +23,6 @@ export type SseMiddleware<Events extends object = AnyEvents> = Middleware<
   /** What is queued for those of them that do not read. */
   readonly backlog: Pick<Backlog, 'size' | 'bytes'>;
 };
-
-const OPTIONS: readonly (keyof SseOptions)[] = [
-  'heartbeatMs',
-  'highWaterMark',
-  'maxQueuedBytes',
-  'maxStalledMs',
-  'onCut',
-];
-
-/** The longest delay that Node's timers keep: a longer one would fire at once. */
-export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Makes a route an event stream: sets the headers, assigns an {@link EventStream} to `ctx.body` and
@@ -74,46 +43,24 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 export function sse<Events extends object = AnyEvents>(
   options: SseOptions = {},
 ): SseMiddleware<Events> {
-  assertKnown('sse()', options, OPTIONS);
-  const { heartbeatMs = 15_000, highWaterMark = 16 * 1024 } = options;
-  const { maxQueuedBytes = 256 * 1024 * 1024, maxStalledMs = 0, onCut } = options;
-  assertWholeNumber('heartbeatMs', heartbeatMs, MAX_TIMER_MS);
-  assertWholeNumber('highWaterMark', highWaterMark, Number.MAX_SAFE_INTEGER);
-  assertWholeNumber('maxQueuedBytes', maxQueuedBytes, Number.MAX_SAFE_INTEGER);
-  assertWholeNumber('maxStalledMs', maxStalledMs, Number.MAX_SAFE_INTEGER);
-  const backlog = new Backlog({ maxBytes: maxQueuedBytes, maxAgeMs: maxStalledMs, onCut });
-  let heartbeat: NodeJS.Timeout | undefined;
-  const streams = new Audience<Events>({
-    onEmpty() {
-      clearInterval(heartbeat);
-      heartbeat = undefined;
-    },
-  });
-
-  function register(stream: EventStream): void {
-    streams.add(stream as EventStream<Events>);
-    // One timer for all streams, running while there are any.
-    if (heartbeatMs > 0 && streams.size > 0) {
-      heartbeat ??= setInterval(() => streams.comment(), heartbeatMs).unref();
-    }
-  }
-
-  const owner = { backlog, register };
+  const open = new OpenStreams<Events>('sse()', options);
+  const { streams, backlog, highWaterMark } = open;
 
   const middleware: Middleware<object, SseContext<Events>> = async function sse(ctx, next) {
-    if (!acceptsEventStream(ctx)) {
-      ctx.throw(406, 'This is an event stream: accept text/event-stream to read it.');
-    }
+    if (!acceptsEventStream(ctx.req)) ctx.throw(406, NOT_ACCEPTABLE);
     setHeaders(ctx);
     if (ctx.method === 'HEAD') {
       ctx.status = 200;
       return;
     }
 
-    const stream = new EventStream<Events>({ highWaterMark, lastEventId: readLastEventId(ctx) });
+    const stream = new EventStream<Events>({
+      highWaterMark,
+      lastEventId: readLastEventId(ctx.req),
+    });
     ctx.eventStream = stream;
     ctx.body = stream;
-    const transmission = new Transmission(stream as EventStream, ctx, owner);
+    const transmission = new KoaTransmission(stream as EventStream, ctx, open as OpenStreams);
     try {
       await next();
     } catch (error) {
@@ -123,28 +70,4 @@ export function sse<Events extends object = AnyEvents>(
     transmission.handlersReturned();
   };
   return Object.assign(middleware, { streams, backlog });
-}
-
-/** What browsers send is looked at first: negotiating leaves objects behind for as long as the stream lives. */
-function acceptsEventStream(ctx: ParameterizedContext): boolean {
-  const accept = ctx.get('Accept');
-  return (
-    accept === 'text/event-stream' || accept === '' || Boolean(ctx.accepts('text/event-stream'))
-  );
-}
-
-/**
- * The id of the last event this client saw: the header that browsers send when they reconnect, else the
- * query parameter for those that cannot set one. Empty if there is neither.
- */
-export function readLastEventId(ctx: Pick<ParameterizedContext, 'get' | 'query'>): string {
-  // Browsers send the id's UTF-8 bytes; Node reads header values as Latin-1.
-  const header = Buffer.from(ctx.get('Last-Event-ID'), 'latin1').toString();
-  return header || [ctx.query.lastEventID].flat()[0] || '';
-}
-
-function assertWholeNumber(name: string, value: number, max: number): void {
-  if (!Number.isInteger(value) || value < 0 || value > max) {
-    throw new RangeError(`${name} is a whole number from 0 to ${max}, not ${String(value)}.`);
-  }
 }

@@ -1,3 +1,6 @@
+/** The longest delay that Node's timers keep: a longer one would fire at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * Refuses options that nobody reads, such as one with a typing error: they would be lost without a word.
  *
@@ -15,4 +18,15 @@ export function assertKnown(of: string, options: object, known: readonly string[
   throw new TypeError(
     `${of} has no option ${JSON.stringify(unknown)}. It has: ${known.join(', ')}.`,
   );
+}
+
+/** @throws {RangeError} which names the option and its range. */
+export function assertWholeNumber(
+  name: string,
+  value: number,
+  max: number = Number.MAX_SAFE_INTEGER,
+): void {
+  if (!Number.isInteger(value) || value < 0 || value > max) {
+    throw new RangeError(`${name} is a whole number from 0 to ${max}, not ${String(value)}.`);
+  }
 }
