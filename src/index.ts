@@ -1,3 +1,9 @@
+/**
+ * Event streams on Koa: the middleware, streams and audiences, and the wire format alone.
+ *
+ * @module koa-sse-hub
+ */
+
 export { Audience, type AudienceFilter, type AudienceOptions } from './sse/audience.js';
 export type { Backlog, CutReason } from './sse/backlog.js';
 export type { AnyEvents, EventOf } from './sse/event-map.js';

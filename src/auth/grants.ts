@@ -20,6 +20,7 @@ export interface Grants {
   readonly subscribe: readonly Selector[];
   /** Whatever the token says of its bearer; told to those who may read active subscriptions. */
   readonly payload: unknown;
+  /** The token's `sub`. */
   readonly subject: string | undefined;
   /** Milliseconds since 1970, at which the grants end. May be too far away for a timer. */
   readonly expiresAt: number | undefined;

@@ -8,15 +8,17 @@ import { weaknessOf } from './weak-secret.js';
 export interface KeySettings {
   /** What both publishers' and subscribers' tokens are signed with: a secret, or a public key as PEM… */
   readonly JWT_KEY?: string | undefined;
-  /** …or one for each of them… */
+  /** …or what publishers' tokens are signed with… */
   readonly PUBLISHER_JWT_KEY?: string | undefined;
+  /** …and subscribers'… */
   readonly SUBSCRIBER_JWT_KEY?: string | undefined;
   /** …or where the public keys are found, as a JSON Web Key Set. */
   readonly JWKS_URL?: string | undefined;
   /** A list of the algorithms to accept; without it, all that fit the keys. */
   readonly JWT_ALGORITHMS?: string | undefined;
-  /** What a token's `iss` must be, and a list of which its `aud` must have one; without them, neither is looked at. */
+  /** What a token's `iss` must be; without it that is not looked at. */
   readonly JWT_ISSUER?: string | undefined;
+  /** A list of which a token's `aud` must have one; without it that is not looked at. */
   readonly JWT_AUDIENCE?: string | undefined;
   /** `production` refuses what is for a first try only. */
   readonly NODE_ENV?: string | undefined;
@@ -38,8 +40,11 @@ export interface ExpectedClaims {
   readonly audience: readonly string[] | undefined;
 }
 
+/** What tokens are verified with, as {@link readKeys} has read it: for an authorizer. */
 export interface TokenKeys {
+  /** What publishers' tokens are verified with. */
   readonly publisher: TokenKey;
+  /** What subscribers' tokens are verified with. */
   readonly subscriber: TokenKey;
 }
 

@@ -1,14 +1,16 @@
 import { type CryptoKey, createRemoteJWKSet, errors, type JWSHeaderParameters } from 'jose';
 import { Withdrawals } from './withdrawals.js';
 
+/** How the keys of `JWKS_URL` are fetched. */
 export interface RemoteKeysOptions {
-  /** After this time the set is fetched again, so that a key withdrawn from it stops working. */
+  /** Milliseconds after which the set is fetched again, so that a key withdrawn from it stops working. */
   readonly maxAgeMs?: number;
   /**
-   * So long after a fetch there is no other one, whatever keys tokens name and whether it failed. By default half
+   * So many milliseconds after a fetch there is no other one, whatever keys tokens name and whether it failed. By default half
    * a minute, or `maxAgeMs` if that is less.
    */
   readonly cooldownMs?: number;
+  /** Milliseconds that a fetch may take. */
   readonly timeoutMs?: number;
   /** Told of each fetch that failed. */
   readonly warn?: (message: string) => void;

@@ -20,6 +20,7 @@ import { TemplateCosts } from './template-costs.js';
 import { type Publication, ValidUpdates } from './update.js';
 import { Window } from './window.js';
 
+/** How a hub delivers. */
 export interface HubOptions {
   /** Bytes of the most recent updates to hold in memory. Default: 64 MiB. */
   readonly windowMaxBytes?: number;
@@ -36,6 +37,7 @@ export interface HubOptions {
   readonly logOften?: (kind: string, message: string) => void;
 }
 
+/** Where a subscription begins. */
 export interface SubscribeOptions {
   /** Where to read on from, as `locate` found it. Without it: from now on. */
   readonly start?: Start | undefined;
@@ -57,6 +59,7 @@ type Settings = Required<Omit<HubOptions, 'transientTopics' | 'log'>> &
 
 /** What the hub has counted since it opened. */
 export interface HubStatistics {
+  /** How many there are now. */
   readonly subscriptions: number;
   /** How often a live client was found not to read. */
   readonly slow: number;
@@ -220,6 +223,8 @@ export class Hub {
    * What somebody who sees only some updates can read on from to miss none that comes: the id of the newest of
    * these, or a position after which none of them stands; `earliest` if there is nothing. Of the window's newest
    * `MAX_LOOKED_AT` updates.
+   *
+   * @internal
    */
   async lastEventId(sees: (update: Addressed) => boolean, slice: TimeSlice): Promise<string> {
     const { window } = this.#parts;
@@ -235,6 +240,7 @@ export class Hub {
     return position === BEGINNING ? 'earliest' : position;
   }
 
+  /** What it has counted so far. */
   get statistics(): HubStatistics {
     return {
       subscriptions: this.#subscriptions.size,

@@ -1,3 +1,9 @@
+/**
+ * Publish and subscribe over an ordered journal, for an app that serves the streams itself.
+ *
+ * @module koa-sse-hub/hub
+ */
+
 export {
   type AppendKey,
   type AppendOptions,
@@ -9,14 +15,15 @@ export {
   type Position,
   type Update,
 } from '../journal/journal.js';
+export type { DamageReport } from '../journal/lmdb/damage.js';
 export { type JournalOptions, openJournal } from '../journal/open.js';
-export { type Selection, select } from '../topics/selection.js';
-export { SelectorError } from '../topics/selector.js';
+export { type Addressed, type Selection, select } from '../topics/selection.js';
+export { type Selector, SelectorError } from '../topics/selector.js';
 export {
   Hub,
   type HubOptions,
   type HubStatistics,
   type SubscribeOptions,
 } from './hub.js';
-export type { GapReason, Start } from './subscription.js';
+export type { Gap, GapReason, Start } from './subscription.js';
 export { type Publication, UpdateError, type ValidUpdates } from './update.js';

@@ -22,6 +22,7 @@ export interface Start {
 export interface Gap {
   /** The id after which they are missing. */
   readonly lastEventID: string;
+  /** Why they are missing. */
   readonly reason: GapReason;
 }
 

@@ -12,6 +12,7 @@ export const MAX_RETRY_MS = 24 * 60 * 60 * 1_000;
 
 /** An update that cannot be published. Its message begins with the field and says what is wrong. */
 export class UpdateError extends TypeError {
+  /** The same for all. */
   readonly code = 'ERR_UPDATE';
   /** Which of the updates that were handed over it is, from 0. */
   index = 0;
@@ -29,6 +30,7 @@ export class ValidUpdates {
     for (const publication of publications) this.add(publication);
   }
 
+  /** Those that were added, in their order. */
   get list(): readonly Update[] {
     return this.#list;
   }

@@ -1,3 +1,9 @@
+/**
+ * The contract of a journal, for those who write a keeper of their own.
+ *
+ * @module koa-sse-hub/journal
+ */
+
 export {
   type AppendKey,
   type AppendOptions,

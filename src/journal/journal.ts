@@ -10,6 +10,7 @@
 export interface Update {
   /** The names it is published under, the canonical one first; no topic twice; each 1 to 1,024 bytes of UTF-8. */
   readonly topics: readonly string[];
+  /** The payload. */
   readonly data: string;
   /** The SSE event name. */
   readonly type?: string | undefined;
@@ -45,7 +46,9 @@ export type Position = string;
 
 /** An update that is in the journal. Immutable, and shared by all who read it. */
 export interface Entry extends Update {
+  /** Its publisher's own id, or its position. */
   readonly id: string;
+  /** Where it stands. */
   readonly position: Position;
 }
 
@@ -97,6 +100,7 @@ export interface Follower {
   lost(through: Position): void;
 }
 
+/** A follower that is told, from {@link Journal.follow} until it is closed. */
 export interface Following {
   /** Where it began: entries after this one are told. {@link BEGINNING} if the journal had none. */
   readonly after: Position;
@@ -104,6 +108,7 @@ export interface Following {
   close(): void;
 }
 
+/** Which entries are read, and how many at most. */
 export interface ReadRange {
   /** Entries after this one; from the oldest held without it. It need not be held itself. */
   readonly after?: Position | undefined;
@@ -125,6 +130,7 @@ export interface ReadRange {
   readonly maxLength: number;
 }
 
+/** Entries that were read, and what is missing between them. */
 export interface ReadResult {
   /** In order of position, as many as the range's maxima allow: fewer only if the range holds no more. */
   readonly entries: readonly Entry[];
@@ -150,8 +156,11 @@ export interface ReadResult {
 
 /** How many entries {@link Journal.newest} gives of each topic. */
 export interface NewestOptions {
+  /** At most so many entries of each topic. */
   readonly count: number;
+  /** Only entries before this position. */
   readonly before?: Position | undefined;
+  /** In UTF-16 units of data: a topic's list grows no more once it has so many. */
   readonly maxLength?: number | undefined;
 }
 
@@ -160,18 +169,31 @@ export interface NewestOptions {
  * told of ids that are positions, which show their age; a publisher's own id is forgotten with its entry.
  */
 export type Location =
-  | { readonly found: true; readonly position: Position }
-  | { readonly found: false; readonly reason: 'trimmed' | 'unknown' };
+  | {
+      /** It can be read on from. */
+      readonly found: true;
+      /** Where it stands. */
+      readonly position: Position;
+    }
+  | {
+      /** It cannot be read on from. */
+      readonly found: false;
+      /** Why not. */
+      readonly reason: 'trimmed' | 'unknown';
+    };
 
 /** Public or private entries of a topic. */
 export interface TrimmedTopic {
+  /** The topic. */
   readonly topic: string;
+  /** Whether they are private. */
   readonly private: boolean;
 }
 
 /** What decides whether somebody may know of an entry. */
 export type Visibility = Pick<Entry, 'topics' | 'private'>;
 
+/** An ordered record of updates: appended to, followed, read. Its methods may be called side by side. */
 export interface Journal {
   /**
    * Appends updates, all or none, next to each other and in their order, and resolves with where they
@@ -250,7 +272,12 @@ export interface Journal {
   newest(topics: readonly string[], options: NewestOptions): Promise<readonly (readonly Entry[])[]>;
 
   /** The oldest and the newest entry held; both undefined if there is none. */
-  bounds(): Promise<{ readonly oldest: EntryRef | undefined; readonly head: EntryRef | undefined }>;
+  bounds(): Promise<{
+    /** The oldest entry. */
+    readonly oldest: EntryRef | undefined;
+    /** The newest entry. */
+    readonly head: EntryRef | undefined;
+  }>;
 
   /** Resolves if the journal can be appended to. @throws {JournalError} ERR_JOURNAL_UNAVAILABLE. */
   ping(): Promise<void>;
@@ -288,6 +315,7 @@ export interface Retention {
   readonly maxTransient?: number;
 }
 
+/** Why a journal has failed: see the method that throws it. */
 export type JournalErrorCode =
   | 'ERR_JOURNAL_OPEN'
   | 'ERR_JOURNAL_UNAVAILABLE'
@@ -296,7 +324,9 @@ export type JournalErrorCode =
   | 'ERR_ID_TAKEN'
   | 'ERR_KEY_TAKEN';
 
+/** What a journal throws. Its message is written for the operator. */
 export class JournalError extends Error {
+  /** Why it has failed. */
   readonly code: JournalErrorCode;
 
   constructor(code: JournalErrorCode, message: string, options?: ErrorOptions) {

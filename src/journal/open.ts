@@ -3,6 +3,7 @@ import type { DamageReport } from './lmdb/damage.js';
 import { openMemoryJournal } from './memory/memory.js';
 import { isRedis, redact } from './redis/url.js';
 
+/** What a journal keeps, and how; each option with a default. */
 export interface JournalOptions extends Retention {
   /** When an append to `lmdb:` or to Redis is durable; see docs/operations.md. */
   readonly sync: 'disk' | 'os';

@@ -6,6 +6,7 @@ import { VerifiedTokens } from '../auth/verified-tokens.js';
 import { covers, type Selector } from '../topics/selector.js';
 import { type PresentedToken, readToken } from './token.js';
 
+/** Whom an authorizer admits. */
 export interface AuthorizerOptions {
   /** Without keys no token can be verified: nobody publishes, and only who has none may subscribe. */
   readonly keys: TokenKeys | undefined;
@@ -17,12 +18,17 @@ export interface AuthorizerOptions {
 
 /** Finds out what a request's sender may do. Each refusal is thrown, as an answer with its reason. */
 export interface Authorizer {
-  /** What a publisher is granted; 401 without a good token. See {@link requireTopic}. */
+  /** What a publisher is granted; 401 without a good token. Which topics that is, `publish` of the grants says. */
   publisher(ctx: Context): Promise<Grants>;
   /** What a subscriber is granted; undefined for an anonymous one, if these are allowed, else 401. */
   subscriber(ctx: Context): Promise<Grants | undefined>;
 }
 
+/**
+ * Makes an authorizer that finds tokens as the protocol says: in a header, a cookie or the query.
+ *
+ * @param options whom it admits.
+ */
 export function createAuthorizer({
   keys,
   anonymous = true,

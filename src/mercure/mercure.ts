@@ -16,7 +16,9 @@ import type { AnonymousRestriction } from './restrictions.js';
 import { admitSubscriber, type SubscribeContext, subscribe } from './subscribe.js';
 import { readSubscriptions } from './subscriptions.js';
 
+/** The options of {@link mercure}. */
 export interface MercureOptions<State = object> {
+  /** What is subscribed to and published by. It stays the caller's to close. */
   readonly hub: Hub;
   /** Finds out what a request's sender may do. */
   readonly authorizer: Authorizer;

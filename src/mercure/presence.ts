@@ -25,15 +25,19 @@ import { SUBSCRIPTIONS_PATH } from './paths.js';
 export interface SubscriptionDocument {
   /** The path of this subscription, which is also the topic under which its start and end are published. */
   readonly id: string;
+  /** The same for all. */
   readonly type: 'Subscription';
   /** The selector. */
   readonly topic: string;
+  /** The subscriber's name, another one for each stream. */
   readonly subscriber: string;
+  /** Whether it is open; false in the announcement of its end. */
   readonly active: boolean;
   /** What the subscriber's token says of it. */
   readonly payload?: unknown;
 }
 
+/** Where presence notes and announces subscriptions. */
 export interface PresenceOptions {
   /** Publishes updates, as `hub.publish` does. */
   readonly publish: (
@@ -99,6 +103,7 @@ export class Presence implements RosterWatcher {
   #announced: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
+  /** @param options where it notes and announces subscriptions. */
   constructor({
     publish,
     delivered = async () => undefined,
@@ -172,7 +177,7 @@ export class Presence implements RosterWatcher {
   /**
    * The active subscriptions, or those to a selector, in pages; those that come meanwhile may be among them.
    *
-   * @throws {JournalError} as {@link Roster.list} does.
+   * @throws {JournalError} ERR_JOURNAL_UNAVAILABLE.
    */
   async *list(selector?: string): AsyncGenerator<SubscriptionDocument[]> {
     for await (const page of this.#roster.list(selector)) {
@@ -180,13 +185,17 @@ export class Presence implements RosterWatcher {
     }
   }
 
-  /** One of them. @throws {JournalError} as {@link Roster.get} does. */
+  /**
+   * One of them.
+   *
+   * @throws {JournalError} ERR_JOURNAL_UNAVAILABLE.
+   */
   async get(selector: string, subscriber: string): Promise<SubscriptionDocument | undefined> {
     const entry = await this.#roster.get(selector, subscriber);
     return entry && toDocument(entry, true);
   }
 
-  /** {@link RosterWatcher.left} */
+  /** {@link RosterWatcher.left} @internal */
   async left({ key, ended, active, otherKey }: Departure): Promise<void> {
     const ends = (entries: readonly RosterEntry[]) =>
       entries.map((entry) => toUpdate(entry, false));
@@ -194,7 +203,7 @@ export class Presence implements RosterWatcher {
     if (isTaken && active.length > 0) await this.#announce(ends(active), keyOf(otherKey, 'left'));
   }
 
-  /** {@link RosterWatcher.expelled} */
+  /** {@link RosterWatcher.expelled} @internal */
   expelled(): void {
     for (const attendance of this.#waiting) attendance.isNoted = false;
     for (const attendance of this.#attendances) {

@@ -31,6 +31,7 @@ const NDJSON = 'application/x-ndjson';
 
 const PUBLISH_TYPES = [FORM, JSON_TYPE, NDJSON];
 
+/** The state of a request that publishes. */
 export interface PublisherState extends BodyState {
   /** What is known of a publisher before its body is read. */
   grants: Grants;

@@ -24,12 +24,17 @@ const EXPIRY_GRACE_MS = 1_000;
 
 /** What is known of a subscriber before its stream is opened. */
 export interface SubscribeContext extends SseContext {
+  /** What is known of the subscriber. */
   subscriber: {
+    /** What it asked for and may see. */
     readonly selection: Selection;
+    /** What its token grants; undefined for one without a token. */
     readonly grants: Grants | undefined;
+    /** Where it reads on from; undefined: from now on. */
     readonly start: Start | undefined;
     /** What is told of a cursor that is not read on from. */
     readonly gap: Gap | undefined;
+    /** Whether it first gets the newest update of each topic. */
     readonly latest: boolean;
   };
 }

@@ -29,11 +29,15 @@ export class PublisherBudgets {
  * counted, and not what was announced: a client that sends nothing holds nothing.
  */
 export class BodyBudget {
+  /** How many it allows. */
   readonly maxBytes: number;
   readonly #whole: BodyBudget | undefined;
   #held = 0;
 
-  /** @param whole the budget that this one is a part of. */
+  /**
+   * @param maxBytes how many it allows.
+   * @param whole the budget that this one is a part of.
+   */
   constructor(maxBytes: number, whole?: BodyBudget) {
     this.maxBytes = maxBytes;
     this.#whole = whole;
@@ -46,6 +50,7 @@ export class BodyBudget {
     return true;
   }
 
+  /** Gives so many bytes back. */
   release(bytes: number): void {
     this.#held -= bytes;
     this.#whole?.release(bytes);

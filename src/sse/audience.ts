@@ -91,10 +91,12 @@ export class Audience<Events extends object = AnyEvents> {
     };
   }
 
+  /** How many members it has. */
   get size(): number {
     return this.#members.size;
   }
 
+  /** Its members, in the order in which they were added. */
   [Symbol.iterator](): IterableIterator<EventStream> {
     return this.#members.keys();
   }
@@ -131,6 +133,7 @@ export class Audience<Events extends object = AnyEvents> {
     this.#queue(encodeFrame(event as SseEvent), filter);
   }
 
+  /** Sends a comment, which clients ignore, to all members. */
   comment(text?: string): void {
     this.#queue(encodeComment(text));
   }

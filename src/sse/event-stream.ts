@@ -5,6 +5,7 @@ import type { AnyEvents, EventOf } from './event-map.js';
 import { encodeComment, encodeFrame, type SseEvent } from './frame.js';
 import { type EventStreamSource, sendAll } from './send-all.js';
 
+/** What an event stream is made with. `sse()` does that for its streams. */
 export interface EventStreamOptions {
   /** The id of the last event that this client received before it reconnected; empty for none. */
   readonly lastEventId?: string;
@@ -14,6 +15,7 @@ export interface EventStreamOptions {
 
 /** How an event stream has closed. */
 export interface StreamEnd {
+  /** Why it has closed. */
   readonly reason: EndReason;
   /** Milliseconds from when the stream was made until it closed. */
   readonly duration: number;
@@ -53,7 +55,7 @@ const OpenPassThrough = PassThrough as unknown as new (
 ) => OpenPassThrough;
 
 /**
- * One client's response body: assign it to `ctx.body` and write frames to it.
+ * One client's response body, a `stream.PassThrough`: assign it to `ctx.body` and write frames to it.
  *
  * However the connection ends (the server's `end()`, the client's abort, an error on the socket), the
  * stream emits `'close'` exactly once. That is the place, and the only one, to let go of a client.
@@ -61,6 +63,7 @@ const OpenPassThrough = PassThrough as unknown as new (
  * `Events` names the events that may be sent, and their payloads: see {@link EventOf}. Without it all may be.
  */
 export class EventStream<Events extends object = AnyEvents> extends OpenPassThrough {
+  /** The id of the last event that this client received before it reconnected; empty for none. */
   readonly lastEventId: string;
   #isHeld = false;
   #carrier: Carrier | undefined;
@@ -74,6 +77,7 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
   #drained: Promise<boolean> | undefined;
   #end: StreamEnd | undefined;
 
+  /** @param options `sse()` gives its own. */
   constructor({ lastEventId = '', highWaterMark = 16 * 1024 }: EventStreamOptions = {}) {
     super({ highWaterMark });
     this.lastEventId = lastEventId;
@@ -165,11 +169,16 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
     if (!this.writableNeedDrain) this.emit('drain');
   }
 
-  /** For whoever sends the stream on: what is told of the first write, and asked why the stream closes. */
+  /**
+   * For whoever sends the stream on: what is told of the first write, and asked why the stream closes.
+   *
+   * @internal
+   */
   get carrier(): Carrier | undefined {
     return this.#carrier;
   }
 
+  /** @internal */
   set carrier(carrier: Carrier) {
     this.#carrier = carrier;
   }
@@ -180,6 +189,7 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
     this.destroy();
   }
 
+  /** @internal */
   override _transform(frames: Buffer, _: BufferEncoding, callback: TransformCallback): void {
     this.#bytes += frames.length;
     if (!this.#isWritten) {
@@ -189,7 +199,11 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
     callback(null, frames);
   }
 
-  /** A client that leaves is how most event streams end. It closes this one; it is no error of it. */
+  /**
+   * A client that leaves is how most event streams end. It closes this one; it is no error of it.
+   *
+   * @internal
+   */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     const ownError = isConnectionError(error) ? null : error;
     const failure = this.#failure ?? ownError;

@@ -21,6 +21,7 @@ export interface SseEvent {
   readonly retry?: number | undefined;
 }
 
+/** What is wrong with a field: see the message of the {@link FrameError}. */
 export type FrameErrorCode =
   | 'ERR_FIELD_TYPE'
   | 'ERR_FIELD_LINE_BREAK'
@@ -30,7 +31,9 @@ export type FrameErrorCode =
 
 /** A field that cannot be written without changing its meaning, or another field's. */
 export class FrameError extends TypeError {
+  /** What is wrong. */
   readonly code: FrameErrorCode;
+  /** The field that it is wrong with. */
   readonly field: keyof SseEvent;
 
   constructor(code: FrameErrorCode, field: keyof SseEvent, message: string) {
@@ -46,6 +49,7 @@ export class FrameError extends TypeError {
  *
  * Text that is not well-formed UTF-16 (a lone surrogate) arrives as U+FFFD: UTF-8 cannot carry it.
  *
+ * @param event its fields.
  * @throws {FrameError} for a field that holds what it cannot carry; nothing is stripped in silence.
  */
 export function encodeFrame({ id, event, data, json, retry }: SseEvent): string {

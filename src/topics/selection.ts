@@ -4,7 +4,9 @@ import { SelectorSet } from './selector-set.js';
 
 /** What decides who receives an update. */
 export interface Addressed {
+  /** The topics that it is published under. */
   readonly topics: readonly string[];
+  /** Whether it is for those alone who have a grant for one of its topics. */
   readonly private: boolean;
 }
 
@@ -13,7 +15,9 @@ export interface Addressed {
  * so the same bytes.
  */
 export class Selection {
+  /** The same for all selections that receive the same updates. */
   readonly key: string;
+  /** What the subscriber asked for. */
   readonly selectors: readonly Selector[];
   readonly #grants: readonly Selector[];
   /** What it takes at most to find out whether a topic is granted; in units of {@link Selector.cost}. */
@@ -84,7 +88,8 @@ export class Selection {
 /**
  * The selection of these topic selectors, with grants for private updates.
  *
- * @throws {SelectorError} if there is no selector, which would select nothing; else see {@link compileSelector}.
+ * @throws {SelectorError} if there is no selector, which would select nothing, or if one has more than 1,024 bytes or
+ *   more than 20 variables.
  */
 export function select(selectors: readonly string[], grants: readonly string[] = []): Selection {
   if (selectors.length === 0) {

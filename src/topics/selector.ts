@@ -14,7 +14,9 @@ import { parseTemplate } from './template.js';
 
 /** A topic selector, ready to match. Immutable; one can be shared by all who use the same text. */
 export interface Selector {
+  /** The selector as it was given. */
   readonly text: string;
+  /** Whether it is `*`, a topic, or a URI template. */
   readonly kind: 'any' | 'exact' | 'template';
   /** How many variables its template has. */
   readonly variables: number;
@@ -25,6 +27,7 @@ export interface Selector {
   readonly cost: number;
   /** What a topic that it matches starts with: one of these. */
   readonly prefixes: readonly string[];
+  /** Whether it matches a topic. */
   matches(topic: string): boolean;
 }
 
@@ -33,6 +36,7 @@ export const MAX_TEMPLATE_VARIABLES = 20;
 
 /** A selector that is too large. Its message is written for the one who sent it. */
 export class SelectorError extends Error {
+  /** The same for all. */
   readonly code = 'ERR_SELECTOR';
 }
 

@@ -4,8 +4,13 @@ import type { Journal, Retention } from '../journal.js';
 export interface Keeper {
   /** Opens a journal that nothing has been appended to. The case closes it. */
   open(retention: Retention): Promise<Journal>;
-  /** What it counts in bytes for an update, and for each of its topics, beside their text. */
-  readonly overhead: { readonly update: number; readonly topic: number };
+  /** What it counts in bytes beside their text. */
+  readonly overhead: {
+    /** For an update. */
+    readonly update: number;
+    /** For each of its topics. */
+    readonly topic: number;
+  };
   /**
    * Opens another handle on an open journal, as another process has it. The case closes it before the first. A keeper
    * that one process has alone leaves it out.

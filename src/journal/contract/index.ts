@@ -2,6 +2,8 @@
  * What the contract of a journal asks of a keeper, as cases that any test runner can run:
  *
  *     for (const { name, run } of journalContract(keeper)) test(name, run);
+ *
+ * @module koa-sse-hub/journal/contract
  */
 
 import { ages } from './ages.js';
