@@ -14,6 +14,7 @@ export interface SseContext<Events extends object = AnyEvents> {
   eventStream: EventStream<Events>;
 }
 
+/** What {@link sse} makes: Koa middleware that knows which streams it has open. */
 export type SseMiddleware<Events extends object = AnyEvents> = Middleware<
   object,
   SseContext<Events>

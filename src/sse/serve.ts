@@ -39,6 +39,7 @@ export type ResponseHeaders = Readonly<
 
 /** A request of `node:http`, of `node:http2`, or of a framework that builds on them. */
 export type AnyRequest = IncomingMessage | Http2ServerRequest;
+/** The response to it. */
 export type AnyResponse = ServerResponse | Http2ServerResponse;
 
 /** What {@link eventStreams} gives. */
