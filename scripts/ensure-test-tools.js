@@ -1,5 +1,6 @@
 // The tests need Chromium, curl, nginx, OpenSSL and a Redis or Valkey server; a soak (`--soak`) the servers, and on Linux
 // jemalloc. All are looked for first; what is missing is installed on Debian and Ubuntu as root, and asked for elsewhere.
+// PHP and Python, which two examples are written in, are not asked for: without them their tests are skipped, and say so.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { findChromium } from './find-chromium.js';
@@ -23,18 +24,29 @@ const TOOLS = isSoak
       openssl: () => spawnSync('openssl', ['version']).status === 0,
     };
 
+const OPTIONAL = isSoak
+  ? {}
+  : {
+      'php-cli': () => spawnSync('php', ['--version']).status === 0,
+      python3: () => spawnSync('python3', ['--version']).status === 0,
+    };
+
 const POLICY = '/usr/sbin/policy-rc.d';
 
-const missing = missingTools();
-if (missing.length > 0) install();
+const canInstall = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
 
-function missingTools() {
-  return Object.keys(TOOLS).filter((name) => !TOOLS[name]());
+const missing = missingOf(TOOLS);
+if (missing.length > 0) installTools();
+const missingOptional = missingOf(OPTIONAL);
+if (missingOptional.length > 0 && canInstall) installOptional();
+
+function missingOf(tools) {
+  return Object.keys(tools).filter((name) => !tools[name]());
 }
 
-function install() {
-  const names = missing.join(' and ');
-  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+function installTools() {
+  if (!canInstall) {
+    const names = missing.join(' and ');
     const forBrew = missing.map((name) => name.replace('redis-server', 'redis'));
     const forDnf = missing.map((name) => name.replace('redis-server', 'valkey'));
     giveUp(
@@ -44,19 +56,33 @@ function install() {
         'REDIS_SERVER_PATH to that of a Redis or Valkey server.',
     );
   }
-  console.log(`${WHO} ${names}: installing with apt-get …`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const aptGet = (...args) =>
-    execFileSync('apt-get', args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
-  aptGet('update', '-qq');
-  withoutServices(() => aptGet('install', '-y', '-qq', '--no-install-recommends', ...missing));
-  const still = missingTools();
+  install(missing);
+  const still = missingOf(TOOLS);
   if (still.length > 0) {
     giveUp(
       `apt-get installed no ${still.join(' and no ')}. Install it, or set CHROMIUM_PATH or ` +
         'REDIS_SERVER_PATH to its executable.',
     );
   }
+}
+
+function installOptional() {
+  try {
+    install(missingOptional);
+  } catch {
+    console.log(
+      `${missingOptional.join(' and ')} cannot be installed: tests that need it are skipped.`,
+    );
+  }
+}
+
+function install(names) {
+  console.log(`${WHO} ${names.join(' and ')}: installing with apt-get …`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const aptGet = (...args) =>
+    execFileSync('apt-get', args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  aptGet('update', '-qq');
+  withoutServices(() => aptGet('install', '-y', '-qq', '--no-install-recommends', ...names));
 }
 
 /** The packages of servers start them, on their usual ports. The tests start their own, on free ones. */
