@@ -160,8 +160,10 @@ describe('the package', () => {
     ]);
     expect(Object.keys(await import(join(process.cwd(), 'dist/journal/index.js'))).sort()).toEqual([
       'BEGINNING',
+      'ENDING_MAX_AGE_MS',
       'JournalError',
       'KEY_MAX_AGE_MS',
+      'MAX_ENDINGS_BYTES',
       'MAX_KEYS_BYTES',
       'comparePositions',
       'isPosition',

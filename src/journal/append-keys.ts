@@ -8,8 +8,8 @@ import {
   parsePosition,
   type Update,
 } from './journal.js';
-import { type HeldRecord, markTrimmed, RecordQueue } from './memory/record-queue.js';
-import { Shares } from './retention.js';
+import type { HeldRecord } from './memory/record-queue.js';
+import { Remembered } from './remembered.js';
 
 /** A key to remember, and where the updates stand that were appended under it. */
 export interface PlacedKey extends AppendKey {
@@ -22,19 +22,9 @@ export interface PlacedKey extends AppendKey {
  */
 export type Places = readonly number[];
 
-/**
- * A publisher with more than this part of {@link MAX_KEYS_BYTES} loses its own keys first. So a publisher with fewer
- * keeps them, unless more than 256 others flood together. With a smaller part, finding out whose keys go takes longer.
- */
-export const KEYS_SHARE = 1 / 256;
-
-/** What a key takes in memory beside its text, as measured, and what a publisher takes that has any. */
+/** What a key takes in memory beside its text, as measured, and each series of places of it. */
 const KEY_BYTES = 350;
 const SERIES_BYTES = 30;
-const PUBLISHER_BYTES = 250;
-
-/** At most so many keys more than are added are forgotten at once, so that no append waits long for it. */
-const FORGET_STEP = 256;
 
 const MAX_KEY_BYTES = 1024;
 const MAX_DIGEST_BYTES = 64;
@@ -90,29 +80,20 @@ export function refsAt(
 
 const SERIES_LENGTH = 3;
 
-/** The keys of a publisher, and what they count. */
-interface Owned {
-  readonly records: RecordQueue<PlacedKey>;
-  bytes: number;
-}
-
 /** The keys that a journal remembers, bounded in age and in bytes. */
 export class AppendKeys {
   readonly #byKey = new Map<string, HeldRecord<PlacedKey>>();
-  readonly #all = new RecordQueue<PlacedKey>();
-  readonly #byPublisher = new Map<string, Owned>();
-  #bytes = 0;
-  readonly #shares = new Shares({
-    maxUpdates: Number.MAX_SAFE_INTEGER,
-    maxBytes: MAX_KEYS_BYTES,
+  readonly #remembered = new Remembered<PlacedKey>({
     maxAgeMs: KEY_MAX_AGE_MS,
-    publisherShare: KEYS_SHARE,
+    maxBytes: MAX_KEYS_BYTES,
+    publisherOf: ({ publisher }) => publisher,
+    sizeOf,
   });
 
   /** What is remembered under a key, if it is not too old. */
   find(key: string, now: number): PlacedKey | undefined {
     const record = this.#byKey.get(key);
-    return record !== undefined && !isTooOld(record, now) ? record.entry : undefined;
+    return record && !this.#remembered.isTooOld(record, now) ? record.entry : undefined;
   }
 
   /**
@@ -122,17 +103,7 @@ export class AppendKeys {
    * @param rememberedAt - not less than of all before.
    */
   add(key: PlacedKey, number: number, rememberedAt: number): void {
-    const record = { sequence: number, appendedAt: rememberedAt, entry: key };
-    this.#byKey.set(key.key, record);
-    this.#all.push(record);
-    const publisher = publisherOf(key);
-    const owned = this.#byPublisher.get(publisher) ?? { records: new RecordQueue(), bytes: 0 };
-    if (owned.records.length === 0) {
-      this.#byPublisher.set(publisher, owned);
-      this.#count(publisher, owned, PUBLISHER_BYTES);
-    }
-    owned.records.push(record);
-    this.#count(publisher, owned, sizeOf(key));
+    this.#byKey.set(key.key, this.#remembered.add(key, number, rememberedAt));
   }
 
   /**
@@ -143,59 +114,20 @@ export class AppendKeys {
    */
   forget(now: number, added: readonly AppendKey[]): number[] {
     const numbers: number[] = [];
-    const remove = (record: HeldRecord<PlacedKey>): void => {
+    const note = (record: HeldRecord<PlacedKey>): void => {
       numbers.push(record.sequence);
-      this.#remove(record);
+      const { key } = record.entry;
+      if (this.#byKey.get(key) === record) this.#byKey.delete(key);
     };
     for (const { key } of added) {
       const before = this.#byKey.get(key);
-      if (before !== undefined) remove(before);
+      if (before === undefined) continue;
+      note(before);
+      this.#remembered.remove(before);
     }
-    const most = numbers.length + FORGET_STEP + added.length;
-    while (numbers.length < most) {
-      const outdated = this.#nextOutdated(now);
-      if (outdated === undefined) break;
-      remove(outdated);
-    }
+    this.#remembered.forget(now, added.length, note);
     return numbers;
   }
-
-  #nextOutdated(now: number): HeldRecord<PlacedKey> | undefined {
-    const { first } = this.#all;
-    if (first === undefined || isTooOld(first, now)) return first;
-    if (this.#bytes <= MAX_KEYS_BYTES) return undefined;
-    const heaviest = this.#shares.heaviest('bytes');
-    return heaviest === undefined ? first : this.#byPublisher.get(heaviest)?.records.first;
-  }
-
-  #remove(record: HeldRecord<PlacedKey>): void {
-    const key = record.entry;
-    const publisher = publisherOf(key);
-    const owned = this.#byPublisher.get(publisher) as Owned;
-    markTrimmed(record);
-    if (this.#byKey.get(key.key) === record) this.#byKey.delete(key.key);
-    this.#all.letGo();
-    owned.records.letGo();
-    this.#count(publisher, owned, -sizeOf(key));
-    if (owned.records.length > 0) return;
-    this.#byPublisher.delete(publisher);
-    this.#count(publisher, owned, -PUBLISHER_BYTES);
-  }
-
-  #count(publisher: string, owned: Owned, bytes: number): void {
-    this.#bytes += bytes;
-    owned.bytes += bytes;
-    this.#shares.note(publisher, { count: 0, bytes: owned.bytes });
-  }
-}
-
-function isTooOld({ appendedAt }: HeldRecord<PlacedKey>, now: number): boolean {
-  return now - appendedAt >= KEY_MAX_AGE_MS;
-}
-
-/** No publisher has an empty name. */
-function publisherOf({ publisher = '' }: AppendKey): string {
-  return publisher;
 }
 
 function sizeOf({ key, digest, publisher = '', places }: PlacedKey): number {

@@ -1,6 +1,7 @@
 /** What keepers that commit several appends at once have in common. */
 
 import { type PlacedKey, placesOf, refsAt } from './append-keys.js';
+import { EndingsDraft, type EndingsPlan } from './endings.js';
 import {
   type AppendKey,
   type Entry,
@@ -53,6 +54,7 @@ export interface Plan {
   readonly outcomes: readonly (readonly EntryRef[] | JournalError)[];
   /** The keys that are to be remembered with the entries. */
   readonly keys: readonly PlacedKey[];
+  readonly endings: EndingsPlan;
 }
 
 /**
@@ -61,38 +63,46 @@ export interface Plan {
  * @param held - the entry with an own id, in a scope, that is in the journal.
  * @param positionAt - the position of the n-th entry of this commit.
  * @param remembered - what is remembered under a key.
+ * @param hasEnded - whether a topic has ended.
  */
 export function plan(
   appends: readonly Append[],
   held: (id: string, scope: string | undefined) => Entry | undefined,
   positionAt: (n: number) => Position,
   remembered: (key: string) => PlacedKey | undefined,
+  hasEnded: (topic: string) => boolean,
 ): Plan {
   const entries: Entry[] = [];
   const keys = new Map<string, PlacedKey>();
   const byOwnId = new Map<string, Entry>();
+  const endings = new EndingsDraft(hasEnded);
 
   const place = (updates: readonly Update[]): readonly EntryRef[] | JournalError => {
     const before = entries.length;
     const refs: EntryRef[] = [];
+    const refuse = (error: JournalError): JournalError => {
+      for (const { id, scope } of entries.splice(before)) byOwnId.delete(scopedId(id, scope));
+      endings.takeBackCall();
+      return error;
+    };
+    endings.beginCall();
     for (const update of updates) {
       const first =
         update.id === undefined
           ? undefined
           : (byOwnId.get(scopedId(update.id, update.scope)) ?? held(update.id, update.scope));
       if (first === undefined) {
+        const ended = endings.refusedFor(update);
+        if (ended !== undefined) return refuse(topicEndedError(ended));
         const entry = toEntry(update, positionAt(entries.length));
         entries.push(entry);
+        endings.add(entry, update);
         if (update.id !== undefined) byOwnId.set(scopedId(update.id, update.scope), entry);
         refs.push(toRef(entry));
       } else if (haveSameContent(first, update)) {
         refs.push(toRef(first));
       } else {
-        for (const { id, scope } of entries.splice(before)) byOwnId.delete(scopedId(id, scope));
-        return new JournalError(
-          'ERR_ID_TAKEN',
-          `The id ${JSON.stringify(update.id)} is that of another update: give each update its own.`,
-        );
+        return refuse(idTakenError(update.id));
       }
     }
     return refs;
@@ -110,7 +120,7 @@ export function plan(
     }
     return outcome;
   });
-  return { entries, outcomes, keys: [...keys.values()] };
+  return { entries, outcomes, keys: [...keys.values()], endings: endings.plan(entries) };
 }
 
 /** How an append ends whose key is that of another one. */
@@ -144,6 +154,20 @@ export function ageCheckMs(maxAgeMs: number): number {
   return Math.min(Math.max(Math.floor(maxAgeMs / 10), 1), 1000);
 }
 
+export function idTakenError(id: string | undefined): JournalError {
+  return new JournalError(
+    'ERR_ID_TAKEN',
+    `The id ${JSON.stringify(id)} is that of another update: give each update its own.`,
+  );
+}
+
+export function topicEndedError(topic: string): JournalError {
+  return new JournalError(
+    'ERR_TOPIC_ENDED',
+    `The topic ${JSON.stringify(topic)} has ended: publish to another one, or reopen it with the update.`,
+  );
+}
+
 export function closedError(): JournalError {
   return new JournalError('ERR_JOURNAL_CLOSED', 'The journal has been closed.');
 }
@@ -151,7 +175,7 @@ export function closedError(): JournalError {
 /** The entry that an update becomes. */
 export function toEntry(update: Update, position: Position): Entry {
   const { id = position, topics, data, type, retry, private: isPrivate } = update;
-  const { scope, publisher, transient } = update;
+  const { scope, publisher, transient, last } = update;
   return {
     id,
     position,
@@ -164,6 +188,7 @@ export function toEntry(update: Update, position: Position): Entry {
     scope: update.id === undefined ? undefined : scope,
     publisher,
     transient: transient === true ? true : undefined,
+    last: last === true ? true : undefined,
   };
 }
 
@@ -178,6 +203,7 @@ function haveSameContent(a: Update, b: Update): boolean {
     a.type === b.type &&
     a.retry === b.retry &&
     a.private === b.private &&
+    (a.last === true) === (b.last === true) &&
     a.topics.length === b.topics.length &&
     a.topics.every((topic, index) => topic === b.topics[index])
   );

@@ -35,6 +35,13 @@ export interface Update {
    * others: see {@link Retention.maxTransient}.
    */
   readonly transient?: boolean | undefined;
+  /** It is the last of all its topics: these have ended with it. Not of a transient one. */
+  readonly last?: boolean | undefined;
+  /**
+   * Its topics may have ended; they go on with it. Without it an append to an ended topic is refused. It is no part of the
+   * update's content, and not kept.
+   */
+  readonly reopen?: boolean | undefined;
 }
 
 /**
@@ -44,8 +51,8 @@ export interface Update {
  */
 export type Position = string;
 
-/** An update that is in the journal. Immutable, and shared by all who read it. */
-export interface Entry extends Update {
+/** An update that is in the journal. Immutable, and shared by all who read it. `last` and `transient` are true or undefined. */
+export interface Entry extends Omit<Update, 'reopen'> {
   /** Its publisher's own id, or its position. */
   readonly id: string;
   /** Where it stands. */
@@ -86,6 +93,24 @@ export const KEY_MAX_AGE_MS = 24 * 60 * 60 * 1000;
  * as 30: a key has one, unless some of its updates were held before.
  */
 export const MAX_KEYS_BYTES = 16 * 1024 * 1024;
+
+/** The end of some topics, which came with one update. */
+export interface Ending {
+  /** Those of the update's topics that have not been reopened since; at least one. */
+  readonly ended: readonly string[];
+  /** The last update: where it stands, and who may know of it. `topics` are all of the update's. */
+  readonly update: Pick<Entry, 'id' | 'position' | 'topics' | 'private' | 'publisher'>;
+}
+
+/** How long an ending is remembered, unless there are too many. */
+export const ENDING_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
+
+/**
+ * So many bytes of endings are remembered, some 33,000 endings of one topic of 30 bytes. An ending counts as its update's
+ * topics, own id and publisher in UTF-8, as 350 bytes, and as 120 for each topic; a publisher as 250. It counts the same
+ * until all of its topics have been reopened.
+ */
+export const MAX_ENDINGS_BYTES = 16 * 1024 * 1024;
 
 /** Whoever follows a journal. What it is told stands in the order of positions, and comes one call after the other. */
 export interface Follower {
@@ -209,7 +234,14 @@ export interface Journal {
    * {@link MAX_KEYS_BYTES}: beyond that, the oldest key is forgotten of the publisher that holds most of them, if that is
    * more than a 256th; otherwise the oldest key of all.
    *
+   * With an update that is the `last`, its topics have ended. After that, an update of one of them is refused without
+   * `reopen`, and all of its call with it; with `reopen` the topics go on, from this update on. With both, they have ended
+   * anew. What stands earlier in the same call or commit counts. What is not appended again (see above) is answered as
+   * before, also when a topic has ended since, and neither ends nor reopens one. `last` is part of an update's content;
+   * `reopen` is not. {@link Journal.endings} says how endings are remembered.
+   *
    * @throws {JournalError} ERR_ID_TAKEN: an own id is held in its scope with other content; nothing was appended.
+   *   ERR_TOPIC_ENDED: a topic, which the message names, has ended; nothing was appended.
    *   ERR_KEY_TAKEN: the key is remembered with another digest; nothing was appended.
    *   ERR_JOURNAL_UNAVAILABLE: it could not be made durable; nothing was appended. ERR_JOURNAL_OUTCOME_UNKNOWN:
    *   whether the updates were appended is not known; a repeat under the same key, or with own ids, leaves them there
@@ -271,6 +303,20 @@ export interface Journal {
    */
   newest(topics: readonly string[], options: NewestOptions): Promise<readonly (readonly Entry[])[]>;
 
+  /**
+   * The endings that are remembered, in no order, in pages of at most 1,000. Each page is a turn of its own and
+   * nothing is held between pages. Endings that come or go meanwhile may be in it or not.
+   *
+   * An ending is remembered in the same atomic step as its update is appended, for {@link ENDING_MAX_AGE_MS}, and over
+   * restarts as the entries are, also when its entry has been trimmed. Together the endings come to at most
+   * {@link MAX_ENDINGS_BYTES}: beyond that, the oldest ending is forgotten of the publisher that holds most of them, if
+   * that is more than a 256th; otherwise the oldest of all. A topic whose ending was forgotten is one like any other.
+   *
+   * Followers are told nothing of this but entries: one that is the `last` ends its topics, and any later one of a topic
+   * says that the topic goes on.
+   */
+  endings(): AsyncIterable<readonly Ending[]>;
+
   /** The oldest and the newest entry held; both undefined if there is none. */
   bounds(): Promise<{
     /** The oldest entry. */
@@ -322,7 +368,8 @@ export type JournalErrorCode =
   | 'ERR_JOURNAL_OUTCOME_UNKNOWN'
   | 'ERR_JOURNAL_CLOSED'
   | 'ERR_ID_TAKEN'
-  | 'ERR_KEY_TAKEN';
+  | 'ERR_KEY_TAKEN'
+  | 'ERR_TOPIC_ENDED';
 
 /** What a journal throws. Its message is written for the operator. */
 export class JournalError extends Error {

@@ -73,6 +73,13 @@ export class JournalHandle implements Journal {
     }
   }
 
+  async *endings() {
+    for await (const page of this.#open().endings()) {
+      yield page;
+      this.#open();
+    }
+  }
+
   async newest(topics: readonly string[], options: NewestOptions) {
     return this.#open().newest(topics, options);
   }

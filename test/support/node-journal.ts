@@ -60,7 +60,7 @@ export class NodeJournal implements Journal {
   }
 
   /** Makes the next call of a method wait. */
-  hold(method: 'read' | 'bounds' | 'newest' | 'trimmedTopics' | 'topics'): HeldCall {
+  hold(method: 'read' | 'bounds' | 'newest' | 'trimmedTopics' | 'topics' | 'endings'): HeldCall {
     let release = (): void => undefined;
     let called = (): void => undefined;
     const released = new Promise<void>((resolve) => {
@@ -120,6 +120,13 @@ export class NodeJournal implements Journal {
   async *topics() {
     for await (const page of this.#shared.topics()) {
       await this.#passing('topics');
+      yield page;
+    }
+  }
+
+  async *endings() {
+    for await (const page of this.#shared.endings()) {
+      await this.#passing('endings');
       yield page;
     }
   }

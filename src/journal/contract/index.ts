@@ -10,10 +10,11 @@ import { ages } from './ages.js';
 import { appending } from './appending.js';
 import { type ContractCase, casesFor, type Keeper } from './case.js';
 import { closing } from './closing.js';
+import { agesOfEndings, endedTopics, endings, endingsOfTwoWriters } from './endings.js';
 import { following } from './following.js';
 import { agesOfKeys, keys, rememberedKeys } from './keys.js';
 import { listing, looking } from './looking.js';
-import { models } from './model.js';
+import { endingModels, models } from './model.js';
 import { ownIds, scopes } from './own-ids.js';
 import { locating, reading } from './reading.js';
 import { shares, trimmedTopics } from './shares.js';
@@ -35,6 +36,9 @@ export function journalContract(keeper: Keeper): readonly ContractCase[] {
     keys,
     rememberedKeys,
     agesOfKeys,
+    endedTopics,
+    endings,
+    agesOfEndings,
     scopes,
     reading,
     locating,
@@ -48,6 +52,8 @@ export function journalContract(keeper: Keeper): readonly ContractCase[] {
     ages,
     closing,
     models,
+    endingModels,
     twoWriters,
+    endingsOfTwoWriters,
   ].flatMap((each) => casesFor(each, keeper));
 }

@@ -1,30 +1,30 @@
 import {
   comparePositions,
+  type Ending,
   type Entry,
   type EntryRef,
   type Journal,
+  type JournalErrorCode,
   type ReadRange,
   type Update,
 } from '../journal.js';
 import { equal, ok } from './assertions.js';
-import { group } from './case.js';
+import { type Context, group } from './case.js';
 import { type Random, withSeeds } from './random.js';
-import { allTopics, dataOf, listen, NO_LIMIT, newestOf, readAll, until, update } from './tools.js';
+import {
+  allEndings,
+  allTopics,
+  dataOf,
+  listen,
+  NO_LIMIT,
+  newestOf,
+  readAll,
+  until,
+  update,
+} from './tools.js';
 
 export const models = group('the simplest journal there could be', (test) => {
-  test('behaves the same, whatever is done with it', async ({ open }) => {
-    await withSeeds(60, async (random, length) => {
-      const journal = await open({ maxUpdates: MAX_UPDATES });
-      const model = new Model();
-      const heard = await listen(journal);
-      for (let n = 0; n < length; n += 1) {
-        const act = random.pick([append, append, append, read, read, look]);
-        await act(journal, model, random);
-      }
-      equal(heard, model.told);
-      await journal.close();
-    });
-  });
+  test('behaves the same, whatever is done with it', (context) => play(context, someUpdate));
 
   test('keeps the same, whoever publishes what', async ({ open }) => {
     await withSeeds(60, async (random, length) => {
@@ -48,6 +48,30 @@ export const models = group('the simplest journal there could be', (test) => {
   });
 });
 
+export const endingModels = group('endings of the simplest journal there could be', (test) => {
+  test('behaves the same, whatever ends and is reopened', (context) =>
+    play(context, (random) => ({
+      ...someUpdate(random),
+      last: random.pick([undefined, undefined, true]),
+      reopen: random.pick([undefined, undefined, true]),
+    })));
+});
+
+/** Does the same with a journal and with the simplest one. */
+async function play({ open }: Context, make: (random: Random) => Update): Promise<void> {
+  await withSeeds(60, async (random, length) => {
+    const journal = await open({ maxUpdates: MAX_UPDATES });
+    const model = new Model();
+    const heard = await listen(journal);
+    for (let n = 0; n < length; n += 1) {
+      const act = random.pick([append, append, append, read, read, look]);
+      await act(journal, model, random, make);
+    }
+    equal(heard, model.told);
+    await journal.close();
+  });
+}
+
 const MAX_UPDATES = 12;
 const TOPICS = ['a', 'b', 'c', 'd'];
 
@@ -56,25 +80,38 @@ class Model {
   entries: Entry[] = [];
   readonly told: Entry[] = [];
   lastTrimmed: Entry | undefined;
+  /** The last update of each topic that has ended. */
+  ended: ReadonlyMap<string, Entry> = new Map();
 
-  /** What comes of an append, once it is known where its new updates stand. */
-  append(updates: readonly Update[], refs: readonly EntryRef[] | undefined): void {
+  /** What comes of an append, once it is known where its new updates stand, or with which error it was refused. */
+  append(updates: readonly Update[], outcome: readonly EntryRef[] | JournalErrorCode): void {
     const added: Entry[] = [];
-    for (const [index, each] of updates.entries()) {
+    const ended = new Map(this.ended);
+    for (const [index, { reopen, ...each }] of updates.entries()) {
+      const ref = typeof outcome === 'string' ? undefined : outcome[index];
       const first = [...this.entries, ...added].find(({ id }) => id === each.id);
       if (first && !isSame(first, each)) {
-        equal(refs, undefined, 'an append with an id that is taken is refused');
+        equal(outcome, 'ERR_ID_TAKEN');
         return;
       }
-      const ref = refs?.[index];
       if (first) {
-        // Without refs it is to be refused, for the sake of a later one.
-        if (refs) equal(ref, { id: first.id, position: first.position });
+        // Without a ref it is to be refused, for the sake of a later one.
+        if (ref) equal(ref, { id: first.id, position: first.position });
         continue;
       }
-      added.push({ ...each, id: each.id ?? ref?.position ?? '', position: ref?.position ?? '' });
+      if (!reopen && each.topics.some((topic) => ended.has(topic))) {
+        equal(outcome, 'ERR_TOPIC_ENDED');
+        return;
+      }
+      const entry = { ...each, id: each.id ?? ref?.position ?? '', position: ref?.position ?? '' };
+      added.push(entry);
+      for (const topic of each.topics) {
+        if (each.last) ended.set(topic, entry);
+        else ended.delete(topic);
+      }
     }
-    ok(refs !== undefined, 'an append without an id that is taken is not refused');
+    ok(typeof outcome !== 'string', `an append that is not to be refused is: ${outcome}`);
+    this.ended = ended;
     this.entries.push(...added);
     this.told.push(...added);
   }
@@ -99,12 +136,17 @@ class Model {
 }
 
 /** Calls under way together: the journal takes them in the order they were made in. */
-async function append(journal: Journal, model: Model, random: Random): Promise<void> {
-  const calls = random.list(3, () => random.list(4, () => someUpdate(random)), 1);
+async function append(
+  journal: Journal,
+  model: Model,
+  random: Random,
+  make: (random: Random) => Update,
+): Promise<void> {
+  const calls = random.list(3, () => random.list(4, () => make(random)), 1);
   const results = await Promise.allSettled(calls.map((call) => journal.append(call)));
   for (const [index, result] of results.entries()) {
-    const refs = result.status === 'fulfilled' ? result.value : undefined;
-    model.append(calls[index] as Update[], refs);
+    const outcome = result.status === 'fulfilled' ? result.value : result.reason.code;
+    model.append(calls[index] as Update[], outcome);
   }
   model.trim();
   await until(async () => (await readAll(journal)).length <= MAX_UPDATES);
@@ -152,6 +194,7 @@ async function look(journal: Journal, model: Model, random: Random): Promise<voi
     newest,
     TOPICS.map((topic) => entries.filter(({ topics }) => topics.includes(topic)).slice(-count)),
   );
+  equal(inOrder(await allEndings(journal)), inOrder(endingsOf(model)));
   const wanted = told[random.below(told.length + 1)];
   const id = wanted?.id ?? 'id 1';
   const held =
@@ -165,9 +208,23 @@ async function look(journal: Journal, model: Model, random: Random): Promise<voi
   );
 }
 
+function endingsOf({ ended }: Model): Ending[] {
+  return [...new Set(ended.values())].map((entry) => {
+    const { id, position, topics, private: isPrivate, publisher } = entry;
+    return {
+      ended: topics.filter((topic) => ended.get(topic) === entry),
+      update: { id, position, topics, private: isPrivate, publisher },
+    };
+  });
+}
+
+function inOrder(endings: readonly Ending[]): Ending[] {
+  return [...endings].sort((a, b) => comparePositions(a.update.position, b.update.position));
+}
+
 function isSame(a: Update, b: Update): boolean {
-  const content = ({ topics, data, type, retry, private: isPrivate }: Update): string =>
-    JSON.stringify([topics, data, type, retry, isPrivate]);
+  const content = ({ topics, data, type, retry, private: isPrivate, last }: Update): string =>
+    JSON.stringify([topics, data, type, retry, isPrivate, last]);
   return content(a) === content(b);
 }
 

@@ -3,6 +3,7 @@
 import { AssertionError } from 'node:assert';
 import { setTimeout as wait } from 'node:timers/promises';
 import type {
+  Ending,
   Entry,
   Follower,
   Following,
@@ -28,6 +29,12 @@ export async function allTopics(journal: Journal): Promise<string[]> {
   const topics: string[] = [];
   for await (const page of journal.topics()) topics.push(...page);
   return topics;
+}
+
+export async function allEndings(journal: Journal): Promise<Ending[]> {
+  const endings: Ending[] = [];
+  for await (const page of journal.endings()) endings.push(...page);
+  return endings;
 }
 
 /** The newest of one topic. */

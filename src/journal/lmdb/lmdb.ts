@@ -17,6 +17,7 @@ import {
   type AppendOptions,
   BEGINNING,
   comparePositions,
+  type Ending,
   type Entry,
   type EntryRef,
   type Follower,
@@ -212,6 +213,8 @@ class LmdbJournal implements Journal {
     }
   }
 
+  async *endings(): AsyncGenerator<readonly Ending[]> {}
+
   async newest(
     topics: readonly string[],
     options: NewestOptions,
@@ -294,6 +297,7 @@ class LmdbJournal implements Journal {
         (id, scope) => this.#heldWithOwnId(id, (entry) => entry.scope === scope),
         (n) => toPosition([this.#epoch, this.#nextSequence + n]),
         (key) => this.#keys.find(key, clock.time),
+        () => false,
       );
       const change = this.#ledger.prepare(planned.entries, clock, TRIM_STEP);
       const { entries, keys } = planned;

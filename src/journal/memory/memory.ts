@@ -9,10 +9,12 @@ import {
   takeWaiting,
   toRef,
 } from '../commit.js';
+import { Endings } from '../endings.js';
 import { Followers } from '../followers.js';
 import {
   type AppendOptions,
   comparePositions,
+  type Ending,
   type Entry,
   type EntryRef,
   type Follower,
@@ -88,6 +90,7 @@ class MemoryJournal implements Journal {
   #lastTrimmedTransient: Position | undefined;
   readonly #keys = new AppendKeys();
   #nextKey = 0;
+  readonly #endings = new Endings();
   readonly #followers = new Followers(this);
   readonly #waiting: Append[] = [];
   #isCommitDue = false;
@@ -178,6 +181,14 @@ class MemoryJournal implements Journal {
     if (page.length > 0) yield page;
   }
 
+  async *endings(): AsyncGenerator<readonly Ending[]> {
+    this.#assertOpen();
+    for await (const page of this.#endings.pages(() => this.#clock.now())) {
+      this.#assertOpen();
+      yield page;
+    }
+  }
+
   async newest(
     topics: readonly string[],
     options: NewestOptions,
@@ -227,12 +238,14 @@ class MemoryJournal implements Journal {
       (id, scope) => this.#byOwnId.get(id)?.find(({ entry }) => entry.scope === scope)?.entry,
       (n) => `${this.#epoch}-${this.#nextSequence + n}`,
       (key) => this.#keys.find(key, appendedAt),
+      (topic) => this.#endings.hasEnded(topic, appendedAt),
     );
     for (const entry of planned.entries) {
       this.#add({ sequence: this.#nextSequence++, appendedAt, entry });
     }
     this.#keys.forget(appendedAt, planned.keys);
     for (const key of planned.keys) this.#keys.add(key, this.#nextKey++, appendedAt);
+    this.#endings.settle(this.#endings.prepare(planned.endings, appendedAt));
     this.#trim();
     this.#followers.tell(planned.entries);
     settle(appends, planned);

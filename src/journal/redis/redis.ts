@@ -7,6 +7,7 @@ import {
   type AppendOptions,
   BEGINNING,
   comparePositions,
+  type Ending,
   type Entry,
   type EntryRef,
   type Follower,
@@ -208,6 +209,8 @@ class RedisJournal implements Journal {
       yield value;
     }
   }
+
+  async *endings(): AsyncGenerator<readonly Ending[]> {}
 
   newest(
     topics: readonly string[],

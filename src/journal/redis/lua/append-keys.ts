@@ -1,7 +1,7 @@
 /** The parts of the script that appends which remember idempotency keys. */
 
-import { KEYS_SHARE } from '../../append-keys.js';
 import { KEY_MAX_AGE_MS, MAX_KEYS_BYTES } from '../../journal.js';
+import { REMEMBERED_SHARE } from '../../remembered.js';
 
 /** Finds a key that is remembered and not too old: its digest and its places. */
 export const KEY_ROOM = `
@@ -21,7 +21,7 @@ end
  */
 export const KEYS_SCRIPT = `
 local MAX_KEYS_BYTES = ${MAX_KEYS_BYTES}
-local MAX_KEYS_BYTES_OF_ONE = ${KEYS_SHARE * MAX_KEYS_BYTES}
+local MAX_KEYS_BYTES_OF_ONE = ${REMEMBERED_SHARE * MAX_KEYS_BYTES}
 local FORGET_STEP = 256
 
 local function forgetKey(name)
