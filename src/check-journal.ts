@@ -49,10 +49,12 @@ function readArguments(args: readonly string[]): { directory: string; save: stri
 }
 
 function describe(directory: string, check: JournalCheck): string {
-  const { isJournal, entries, first, last, topics, keys, damaged, damagedCount, problems } = check;
+  const { isJournal, entries, first, last, topics, damaged, damagedCount, problems } = check;
+  const { keys, endings } = check;
   const range = first === undefined ? '' : `, ${first} to ${last}`;
   const lines = [`${directory}: ${entries} updates are whole${range}, of ${topics} topics.`];
   if (keys > 0) lines.push(`${keys} Idempotency-Keys are remembered.`);
+  if (endings > 0) lines.push(`${endings} endings of topics are remembered.`);
   if (!isJournal && problems.length === 0) {
     lines.push(
       'It is no journal of this version; start the service with it once, or see what made it.',

@@ -1,5 +1,4 @@
-import { execFile } from 'node:child_process';
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   afterAll,
@@ -17,6 +16,13 @@ import { type EntryRef, type Journal, KEY_MAX_AGE_MS } from '../src/journal/jour
 import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
 import { checkJournal, saveJournal } from '../src/journal/lmdb/save.js';
 import { dataOf, KEEP_ALL, readAll, update } from './support/journal-contract.js';
+import {
+  breakBranches,
+  noteCleanStop,
+  overwriteText,
+  runCheckJournal,
+  writeJournalFile,
+} from './support/journal-file.js';
 import {
   buildJournalProcess,
   canLiftFileLimit,
@@ -276,23 +282,21 @@ describe('a journal that remembers keys', () => {
     await journal.close();
     const file = await readFile(join(path, 'data.mdb'));
     path = join(directory, `${++count}`);
-    await mkdir(path);
     return { file, refs };
   };
 
-  const write = (file: Buffer) => writeFile(join(path, 'data.mdb'), file);
-
   test('is found whole by check-journal, which counts them', async () => {
-    await write((await make()).file);
+    const { file } = await make();
+    await writeJournalFile(path, file);
     expect(await checkJournal(path)).toMatchObject({ keys: 50, problems: [], damagedCount: 0 });
-    const { code, stdout } = await runCheck(path);
+    const { code, stdout } = await runCheckJournal(path);
     expect(code).toBe(0);
     expect(stdout).toMatch(/50 Idempotency-Keys are remembered/);
   });
 
   test('is not opened when one of them is damaged, and says so; check-journal saves the others', async () => {
     const { file, refs } = await make();
-    await write(overwriteText(file, 'key 7;', 'key X;'));
+    await writeJournalFile(path, overwriteText(file, 'key 7;', 'key X;'));
     await expect(open()).rejects.toMatchObject({
       code: 'ERR_JOURNAL_OPEN',
       message: expect.stringMatching(/a key that it remembers is damaged.*check-journal/),
@@ -302,7 +306,7 @@ describe('a journal that remembers keys', () => {
       keys: 49,
       problems: ['a key that it remembers is damaged'],
     });
-    expect(await runCheck(path)).toMatchObject({ code: 1 });
+    expect(await runCheckJournal(path)).toMatchObject({ code: 1 });
     const saved = join(directory, `${count} saved`);
     await saveJournal(path, saved);
     const journal = await open({ path: saved });
@@ -317,10 +321,8 @@ describe('a journal that remembers keys', () => {
   test('is not opened either when the damage comes after a clean stop and leaves no trace', async () => {
     const { file } = await make();
     await (await open()).close();
-    await write(overwriteText(file, 'key 7;', 'key X;'));
-    const { ino, size, ctimeNs } = await stat(join(path, 'data.mdb'), { bigint: true });
-    const closed = { inode: `${ino}`, bytes: `${size}`, changed: `${ctimeNs}` };
-    await writeFile(join(path, 'journal.json'), JSON.stringify({ closed }));
+    await writeJournalFile(path, overwriteText(file, 'key 7;', 'key X;'));
+    await noteCleanStop(path);
     for (let n = 0; n < 2; n++) {
       await expect(open()).rejects.toMatchObject({
         code: 'ERR_JOURNAL_OPEN',
@@ -331,11 +333,7 @@ describe('a journal that remembers keys', () => {
 
   test('saves keys that hang from broken pages as well', async () => {
     const { file, refs } = await make();
-    // The flags of every branch page.
-    for (let at = 8192; at < file.length; at += 4096) {
-      if (file.readUInt16LE(at + 18) === 1) file.writeUInt16LE(0x77, at + 18);
-    }
-    await write(file);
+    await writeJournalFile(path, breakBranches(file));
     await expect(open()).rejects.toMatchObject({ code: 'ERR_JOURNAL_OPEN' });
     const saved = join(directory, `${count} saved`);
     await saveJournal(path, saved);
@@ -364,19 +362,3 @@ describe('a journal that remembers keys', () => {
     await journal.close();
   });
 });
-
-async function runCheck(of: string): Promise<{ code: number; stdout: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['dist/main.js', 'check-journal', of], (error, stdout) => {
-      resolve({ code: error === null ? 0 : Number(error.code), stdout });
-    });
-  });
-}
-
-/** Overwrites a text wherever the file has it, also on pages that are no longer in use. */
-function overwriteText(file: Buffer, text: string, by: string): Buffer {
-  const bytes = Buffer.from(file);
-  for (let at = bytes.indexOf(text); at !== -1; at = bytes.indexOf(text, at + 1))
-    bytes.write(by, at);
-  return bytes;
-}

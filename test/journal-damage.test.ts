@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process';
 import {
   cp,
   mkdir,
@@ -13,22 +12,30 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Entry, EntryRef, Journal } from '../src/journal/journal.js';
+import type { Ending, Entry, EntryRef, Journal } from '../src/journal/journal.js';
 import type { DamageReport } from '../src/journal/lmdb/damage.js';
 import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
 import { checkJournal, saveJournal } from '../src/journal/lmdb/save.js';
-import { dataOf, KEEP_ALL, NO_LIMIT, readAll, update } from './support/journal-contract.js';
+import { allEndings, dataOf, KEEP_ALL, NO_LIMIT, readAll, update } from './support/journal-contract.js';
+import {
+  breakBranches,
+  overwriteText,
+  runCheckJournal,
+  runNode,
+  writeJournalFile,
+} from './support/journal-file.js';
 import { buildJournalProcess, temporaryDirectory } from './support/journal-process.js';
 
 let directory: string;
 let path: string;
 let count = 0;
 let processes: Awaited<ReturnType<typeof buildJournalProcess>>;
-/** A journal of some hundred updates, what it holds, what was answered to appends under keys, and its file. */
+/** A journal of some hundred updates, what it holds and remembers, what was answered to appends under keys, and its file. */
 let original: {
   path: string;
   entries: readonly Entry[];
   keyed: readonly EntryRef[];
+  endings: readonly Ending[];
   file: Buffer;
 };
 
@@ -51,12 +58,12 @@ const open = (rest: Partial<Options> = {}): Promise<Journal> =>
   openLmdbJournal({ path, sync: 'os', ...KEEP_ALL, ...rest });
 
 describe('random bytes in the file', () => {
-  test('never end the process, and are never followed by fewer or other updates, or another answer to a repeat, without a word', async () => {
+  test('never end the process, and are never followed by fewer or other updates or endings, or another answer to a repeat, without a word', async () => {
     const seed = Number(process.env.DAMAGE_SEED ?? 1);
     const variants = Array.from({ length: 48 }, (_, n) => seed * 1000 + n);
     const copies = variants.map((variant) => join(directory, `variant ${variant}`));
     for (const [index, copy] of copies.entries()) {
-      await writeFileIn(copy, scribble(original.file, variants[index] as number));
+      await writeJournalFile(copy, scribble(original.file, variants[index] as number));
     }
     const { stdout } = await runNode([
       'test/support/damage-child.mjs',
@@ -71,7 +78,7 @@ describe('random bytes in the file', () => {
 
     const outcomes = { whole: 0, reported: 0, refused: 0 };
     const held = new Map(original.entries.map((entry) => [entry.position, asSent(entry)]));
-    for (const [index, { refused, reads, repeats, reported, failed }] of results.entries()) {
+    for (const [index, { refused, reads, repeats, endings, reported, failed }] of results.entries()) {
       const variant = variants[index];
       expect({ variant, failed }).toEqual({ variant, failed: undefined });
       if (refused) {
@@ -81,6 +88,7 @@ describe('random bytes in the file', () => {
       }
       outcomes[reported > 0 ? 'reported' : 'whole']++;
       expect({ variant, repeats }).toEqual({ variant, repeats: original.keyed });
+      expect({ variant, endings }).toEqual({ variant, endings: original.endings });
       for (const { topics, entries, damaged } of reads) {
         for (const entry of entries) expect(entry).toEqual(held.get(entry.position));
         const all = original.entries.filter((entry) => !topics || entry.topics.includes(topics[0]));
@@ -98,7 +106,7 @@ describe('random bytes in the file', () => {
 describe('a damaged update', () => {
   test('is left out and told of, when the journal is opened and to those who read it', async () => {
     const reports: DamageReport[] = [];
-    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    await writeJournalFile(path, overwriteText(original.file, 'update 7;', 'update X;'));
     const journal = await open({ onDamage: (report) => reports.push(report) });
     const position = positionOf('update 7;');
     expect(reports).toEqual([{ positions: [position], count: 1, total: 1 }]);
@@ -116,7 +124,7 @@ describe('a damaged update', () => {
   });
 
   test('is trimmed as the others are, after which the journal is whole again', async () => {
-    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    await writeJournalFile(path, overwriteText(original.file, 'update 7;', 'update X;'));
     let journal = await open({ maxUpdates: 5 });
     for (let n = 0; n < 5; n++) await journal.append([update(`new ${n}`)]);
     expect(dataOf(await readAll(journal))).toEqual(['new 0', 'new 1', 'new 2', 'new 3', 'new 4']);
@@ -202,7 +210,7 @@ describe('a directory that goes away under an open journal', () => {
   });
 
   test('does not end the process when its file is cut off: reading and appending are refused', async () => {
-    await writeFileIn(path, original.file);
+    await writeJournalFile(path, original.file);
     const child = await processes.start(path);
     await truncate(join(path, 'data.mdb'), 8192);
     const refused = {
@@ -217,7 +225,7 @@ describe('a directory that goes away under an open journal', () => {
 
 describe('check-journal', () => {
   test('says that all is whole, and changes nothing', async () => {
-    await writeFileIn(path, original.file);
+    await writeJournalFile(path, original.file);
     expect(await checkJournal(path)).toMatchObject({
       isJournal: true,
       entries: original.entries.length,
@@ -231,7 +239,7 @@ describe('check-journal', () => {
   });
 
   test('saves what is whole, with positions and ids, and a gap for those who missed the rest', async () => {
-    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    await writeJournalFile(path, overwriteText(original.file, 'update 7;', 'update X;'));
     const lost = positionOf('update 7;');
     const saved = join(directory, `${count} saved`);
     expect(await saveJournal(path, saved)).toEqual({
@@ -250,12 +258,7 @@ describe('check-journal', () => {
   });
 
   test('saves what hangs from broken pages as well', async () => {
-    const file = Buffer.from(original.file);
-    // The flags of every branch page.
-    for (let at = 8192; at < file.length; at += 4096) {
-      if (file.readUInt16LE(at + 18) === 1) file.writeUInt16LE(0x77, at + 18);
-    }
-    await writeFileIn(path, file);
+    await writeJournalFile(path, breakBranches(original.file));
     await expect(open()).rejects.toMatchObject({
       code: 'ERR_JOURNAL_OPEN',
       message: expect.stringMatching(/is damaged \(page \d+.*koa-sse-hub check-journal/),
@@ -269,17 +272,20 @@ describe('check-journal', () => {
   });
 
   test('is a command, whose exit code says whether all is whole', async () => {
-    await writeFileIn(path, original.file);
-    expect(await run(path)).toMatchObject({
+    await writeJournalFile(path, original.file);
+    expect(await runCheckJournal(path)).toMatchObject({
       code: 0,
       stdout: expect.stringContaining(`${original.entries.length} updates are whole`),
     });
-    await writeFileIn(path, overwriteText(original.file, 'update 7;', 'update X;'));
-    expect(await run(path)).toMatchObject({
+    await writeJournalFile(path, overwriteText(original.file, 'update 7;', 'update X;'));
+    expect(await runCheckJournal(path)).toMatchObject({
       code: 1,
       stdout: expect.stringContaining(`1 updates are damaged: ${positionOf('update 7;')}`),
     });
-    expect(await run()).toMatchObject({ code: 1, stderr: expect.stringMatching(/Usage/) });
+    expect(await runCheckJournal()).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/Usage/),
+    });
   });
 
   test('refuses a directory that is in use, no journal, or not there, and a full one to save in', async () => {
@@ -295,17 +301,7 @@ describe('check-journal', () => {
     await writeFile(join(path, 'data.mdb'), 'some text');
     expect(await checkJournal(path)).toMatchObject({ isJournal: false });
   });
-
-  const run = (...args: string[]) => runNode(['dist/main.js', 'check-journal', ...args]);
 });
-
-function runNode(args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, args, { maxBuffer: 2 ** 30 }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
-    });
-  });
-}
 
 async function makeOriginal(): Promise<typeof original> {
   path = join(directory, 'original');
@@ -316,6 +312,9 @@ async function makeOriginal(): Promise<typeof original> {
       const under = { key: { key: `key ${keyed.length}`, digest: 'd' } };
       keyed.push(...(await journal.append([update(`under key ${keyed.length}`)], under)));
     }
+    const topics = [`ended ${n}`, `reopened ${n}`];
+    await journal.append([update('end', { topics, last: true })]);
+    await journal.append([update('again', { topics: topics.slice(1), reopen: true })]);
     await journal.append(
       Array.from({ length: 20 }, (_, m) =>
         update(`update ${n + m};${'x'.repeat(m === 3 ? 9000 : 60)}`, {
@@ -326,13 +325,9 @@ async function makeOriginal(): Promise<typeof original> {
     );
   }
   const entries = await readAll(journal);
+  const endings = await allEndings(journal);
   await journal.close();
-  return { path, entries, keyed, file: await readFile(join(path, 'data.mdb')) };
-}
-
-async function writeFileIn(to: string, bytes: Buffer): Promise<void> {
-  await mkdir(to, { recursive: true });
-  await writeFile(join(to, 'data.mdb'), bytes);
+  return { path, entries, keyed, endings, file: await readFile(join(path, 'data.mdb')) };
 }
 
 /** Random bytes at random places; the same ones for the same seed. */
@@ -348,14 +343,6 @@ function scribble(file: Buffer, seed: number): Buffer {
     const at = random(bytes.length);
     for (let n = at; n < Math.min(at + length, bytes.length); n++) bytes[n] = random(256);
   }
-  return bytes;
-}
-
-/** Overwrites a text wherever the file has it, also on pages that are no longer in use. */
-function overwriteText(file: Buffer, text: string, by: string): Buffer {
-  const bytes = Buffer.from(file);
-  for (let at = bytes.indexOf(text); at !== -1; at = bytes.indexOf(text, at + 1))
-    bytes.write(by, at);
   return bytes;
 }
 

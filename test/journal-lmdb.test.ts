@@ -25,7 +25,6 @@ import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
 import { checkJournal } from '../src/journal/lmdb/save.js';
 import { DISK_OVERHEAD } from '../src/journal/retention.js';
 import {
-  ABOUT_ENDINGS,
   allTopics,
   dataOf,
   KEEP_ALL,
@@ -70,7 +69,7 @@ const open = (rest: Partial<Retention & { sync: 'disk' | 'os' }> = {}): Promise<
 const openNew = (retention: Retention): Promise<Journal> =>
   openLmdbJournal({ path: join(directory, `${++count}`), sync: 'os', ...retention });
 
-testContract({ open: openNew, overhead: DISK_OVERHEAD, setClock }, ABOUT_ENDINGS);
+testContract({ open: openNew, overhead: DISK_OVERHEAD, setClock });
 
 describe('a restart', () => {
   test('keeps entries, ids, topics and what was trimmed', async () => {

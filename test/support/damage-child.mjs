@@ -1,6 +1,6 @@
 /**
- * Opens each journal whose directory is given, replays it, repeats appends under keys, appends to it and says what came
- * of it, on a line of JSON. The first argument is how many appends under keys there are.
+ * Opens each journal whose directory is given, replays it, repeats appends under keys, lists its endings, appends to it
+ * and says what came of it, on a line of JSON. The first argument is how many appends under keys there are.
  * A damaged file may end this process; then the lines for it and the others are missing.
  */
 import { openJournal } from '../../dist/hub/index.js';
@@ -31,8 +31,10 @@ async function replay(directory) {
       const keyed = { topics: ['t'], data: `under key ${n}`, private: false };
       repeats.push(...(await journal.append([keyed], { key: { key: `key ${n}`, digest: 'd' } })));
     }
+    const endings = [];
+    for await (const page of journal.endings()) endings.push(...page);
     await journal.append([{ topics: ['t'], data: 'goes on', private: false }]);
-    return { reads, repeats, reported };
+    return { reads, repeats, endings, reported };
   } catch ({ code, message }) {
     return { failed: { code, message } };
   } finally {

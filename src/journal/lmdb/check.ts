@@ -1,7 +1,9 @@
 /** Reads all of a journal's file, without LMDB, and says what is whole. */
 
 import { open as openFile } from 'node:fs/promises';
+import type { NumberedEnding } from '../endings.js';
 import type { Position } from '../journal.js';
+import { ENDING_FACT, fromStoredEnding, fromStoredReopened, REOPENED_FACT } from './endings.js';
 import {
   checksum,
   decodeEntry,
@@ -20,7 +22,7 @@ import { type Item, PageFile, type Tree } from './pages.js';
 
 /** What the file of a journal holds. */
 export interface JournalCheck {
-  /** Whether it names itself a journal of this version. Otherwise only its pages have been looked at. */
+  /** Whether it names itself a journal of this version or the last. Otherwise only its pages have been looked at. */
   readonly isJournal: boolean;
   /** How many entries are whole, and the first and the last of them. */
   readonly entries: number;
@@ -30,6 +32,8 @@ export interface JournalCheck {
   readonly topics: number;
   /** How many keys are remembered. */
   readonly keys: number;
+  /** How many endings are. */
+  readonly endings: number;
   /** The last entry that was trimmed, as far as the file says. */
   readonly trimmed: Position | undefined;
   /** The entries that are not what was stored there, at most {@link MAX_DAMAGED} of them, and how many there are. */
@@ -41,17 +45,25 @@ export interface JournalCheck {
 }
 
 /** Who is told what is whole in a file. */
-export interface Finder {
+export interface Finder extends RememberedFinder {
   entry(place: Place, entry: StoredEntry): void;
-  key(key: RememberedKey): void;
 }
 
-const NOBODY: Finder = { entry: () => {}, key: () => {} };
+/** Who is told of what it remembers beside its entries. */
+interface RememberedFinder {
+  key(key: RememberedKey): void;
+  /** As it was when its topics ended. */
+  ending(ending: NumberedEnding): void;
+  /** Which topics of an ending have been reopened since. */
+  reopened(number: number, reopened: readonly number[]): void;
+}
+
+const NOBODY: Finder = { entry: () => {}, key: () => {}, ending: () => {}, reopened: () => {} };
 
 /**
  * Checks each page that LMDB may come to, each entry, and whether the indexes name all entries and nothing else.
  *
- * @param finder - is told of each whole entry and key, in the order of the file: entries in that of positions.
+ * @param finder - is told of each whole entry, key and ending, in the order of the file: entries in that of positions.
  */
 export async function checkJournalFile(
   path: string,
@@ -67,7 +79,7 @@ export async function checkJournalFile(
   }
 }
 
-/** Every whole entry and key that any page of the file has, in no order, and some more than once. */
+/** Every whole entry, key and ending that any page of the file has, in no order, and some more than once. */
 export async function scanJournalFile(path: string, finder: Finder): Promise<void> {
   const file = await openFile(path, 'r');
   try {
@@ -76,28 +88,60 @@ export async function scanJournalFile(path: string, finder: Finder): Promise<voi
       const place = readPlace(key);
       const entry = place && decodeEntry(place, value);
       if (place && entry) finder.entry(place, entry);
-      if (place || factName(key) !== KEY_FACT) return;
-      const found = fromStoredKey(keyNumber(key), decodeFact(value));
-      if (found) finder.key(found);
+      if (!place) tellRemembered(key, decodeFact(value), finder);
     });
   } finally {
     await file.close();
   }
 }
 
+/**
+ * Tells a finder of a key or an ending.
+ *
+ * @returns which of them it is, and whether it is whole; undefined if it is neither.
+ */
+function tellRemembered(
+  name: Buffer,
+  fact: unknown,
+  finder: RememberedFinder,
+): { readonly what: 'a key' | 'an ending'; readonly isWhole: boolean } | undefined {
+  const number = factNumber(name);
+  switch (factName(name)) {
+    case KEY_FACT: {
+      const key = fromStoredKey(number, fact);
+      if (key) finder.key(key);
+      return { what: 'a key', isWhole: key !== undefined };
+    }
+    case ENDING_FACT: {
+      const ending = fromStoredEnding(number, fact);
+      if (ending) finder.ending(ending);
+      return { what: 'an ending', isWhole: ending !== undefined };
+    }
+    case REOPENED_FACT: {
+      const stored = fromStoredReopened(number, fact);
+      if (stored) finder.reopened(...stored);
+      return { what: 'an ending', isWhole: stored !== undefined };
+    }
+    default:
+      return undefined;
+  }
+}
+
 /** Marks a database as a journal whose entries are stored as they are here. */
-export const FORMAT = 'koa-sse-hub journal 2';
+export const FORMAT = 'koa-sse-hub journal 3';
+/** The format in which no topic could end. All else is the same. */
+export const FORMAT_2 = 'koa-sse-hub journal 2';
 export const FACTS = 'koa-sse-hub';
-/** With the first parts of the ledger's keys, but for {@link KEY_FACT}. */
+/** With the first parts of the ledger's keys, but for those that have a number. */
 const FACT_NAMES = ['format', 'lost', 'pinged', 'state', 'holds', 'run', 'trimmed topic', 'size'];
 
 function factName(name: Buffer): string {
   return name.toString().split('\0')[0] as string;
 }
 
-/** The number in the name of a key that is remembered. */
-function keyNumber(name: Buffer): number {
-  return readNumberKey(name.subarray(KEY_FACT.length + 1));
+/** The number in the name of what is remembered. */
+function factNumber(name: Buffer): number {
+  return readNumberKey(name.subarray(name.indexOf(0) + 1));
 }
 
 /** `MDB_DUPSORT`: a key has several values. */
@@ -130,6 +174,8 @@ class Check {
   #last: Place | undefined;
   #topics = 0;
   #keys = 0;
+  /** How many topics each ending has. */
+  readonly #endings = new Map<number, number>();
   readonly #damaged: Place[] = [];
   readonly #damagedPositions = new Set<Position>();
   readonly #epochs = new Set<number>();
@@ -151,6 +197,7 @@ class Check {
       last: this.#last && toPosition(this.#last),
       topics: this.#topics,
       keys: this.#keys,
+      endings: this.#endings.size,
       trimmed: this.#state?.trimmed?.position,
       damaged: this.#damaged,
       damagedCount: this.#damagedPositions.size,
@@ -160,7 +207,7 @@ class Check {
   }
 
   get #isJournal(): boolean {
-    return this.#format === FORMAT;
+    return this.#format === FORMAT || this.#format === FORMAT_2;
   }
 
   /** Yields after each page. */
@@ -192,8 +239,9 @@ class Check {
   #readFact({ key, value }: Item): void {
     const name = factName(key);
     const fact = decodeFact(value);
-    if (name === KEY_FACT) {
-      this.#readKey(keyNumber(key), fact);
+    const remembered = tellRemembered(key, fact, this.#counting);
+    if (remembered) {
+      if (!remembered.isWhole) this.#noteDamaged(remembered.what);
     } else if (!FACT_NAMES.includes(name) || fact === undefined) {
       this.#damagedFacts.push(`what it notes as ${JSON.stringify(name)} is damaged`);
     } else if (name === 'format') {
@@ -205,14 +253,29 @@ class Check {
     }
   }
 
-  #readKey(number: number, fact: unknown): void {
-    const found = fromStoredKey(number, fact);
-    if (found === undefined) {
-      this.#damagedFacts.push('a key that it remembers is damaged');
-    } else {
+  /** Tells the finder, and counts. */
+  readonly #counting: RememberedFinder = {
+    key: (key) => {
       this.#keys++;
-      this.#finder.key(found);
-    }
+      this.#finder.key(key);
+    },
+    ending: (ending) => {
+      this.#endings.set(ending.number, ending.update.topics.length);
+      this.#finder.ending(ending);
+    },
+    reopened: (number, reopened) => {
+      // Its ending stands before it in the file.
+      const topics = this.#endings.get(number) ?? 0;
+      if (reopened.length < topics && reopened.every((index) => index < topics)) {
+        this.#finder.reopened(number, reopened);
+      } else {
+        this.#noteDamaged('an ending');
+      }
+    },
+  };
+
+  #noteDamaged(what: 'a key' | 'an ending'): void {
+    this.#damagedFacts.push(`${what} that it remembers is damaged`);
   }
 
   #readEntry({ key, value }: Item): void {

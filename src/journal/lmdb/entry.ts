@@ -12,7 +12,7 @@ import type { Entry, Position } from '../journal.js';
 /** A position as a key: LMDB orders it as its numbers. */
 export type Place = [epoch: number, sequence: number];
 
-/** An entry as a value; its place is its key. What a journal of format 1 has stored lacks the last three. */
+/** An entry as a value; its place is its key. What a journal of format 1 has stored lacks the last four. */
 export type StoredEntry = [
   appendedAt: number,
   topics: readonly string[],
@@ -24,6 +24,7 @@ export type StoredEntry = [
   scope?: string | null,
   publisher?: string | null,
   isTransient?: boolean,
+  isLast?: boolean,
 ];
 
 export function encodeEntry(place: Place, stored: StoredEntry): Buffer {
@@ -102,14 +103,27 @@ const DATA = 2;
 
 export function toStored(entry: Entry, appendedAt: number): StoredEntry {
   const { id, position, topics, data, type = null, retry = null } = entry;
-  const { scope = null, publisher = null, transient = false } = entry;
+  const { scope = null, publisher = null, transient = false, last = false } = entry;
   const ownId = id === position ? null : id;
   const isPrivate = entry.private;
-  return [appendedAt, topics, data, isPrivate, type, retry, ownId, scope, publisher, transient];
+  return [
+    appendedAt,
+    topics,
+    data,
+    isPrivate,
+    type,
+    retry,
+    ownId,
+    scope,
+    publisher,
+    transient,
+    last,
+  ];
 }
 
 export function toEntry(place: Place, stored: StoredEntry): Entry {
-  const [, topics, data, isPrivate, type, retry, ownId, scope, publisher, isTransient] = stored;
+  const [, topics, data, isPrivate, type, retry, ownId, scope, publisher, isTransient, isLast] =
+    stored;
   const position = toPosition(place);
   return {
     id: ownId ?? position,
@@ -122,6 +136,7 @@ export function toEntry(place: Place, stored: StoredEntry): Entry {
     scope: scope ?? undefined,
     publisher: publisher ?? undefined,
     transient: isTransient || undefined,
+    last: isLast || undefined,
   };
 }
 

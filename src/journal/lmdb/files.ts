@@ -14,7 +14,7 @@ import { FACT_ENCODER, type Place } from './entry.js';
 import { watchFiles } from './file-watch.js';
 import type { LedgerDatabase } from './ledger.js';
 import { fileState, isSameState, NOTE_FILE, readNote, writeNote } from './note.js';
-import { FORMAT_1, upgrade } from './upgrade.js';
+import { canUpgrade, upgrade } from './upgrade.js';
 
 export interface Databases {
   readonly root: RootDatabase;
@@ -273,7 +273,7 @@ function openDatabases(root: RootDatabase, path: string): Databases {
   const isNew = [...facts.getKeys({ limit: 1 })].length === 0;
   if (isNew) facts.putSync('format', FORMAT);
   const format = formatOf(facts) ?? root.openDB<unknown, string>({ name: FACTS }).get('format');
-  if (format !== FORMAT && format !== FORMAT_1) throw notOurs(path);
+  if (format !== FORMAT && !canUpgrade(format)) throw notOurs(path);
 
   const byText = { keyEncoding: 'binary', encoding: 'ordered-binary' } as const;
   const databases: Databases = {
@@ -286,7 +286,7 @@ function openDatabases(root: RootDatabase, path: string): Databases {
     // None of its own: with one more in its transactions, LMDB was seen to corrupt the heap after a failed write.
     ledger: facts as unknown as LedgerDatabase,
   };
-  if (format === FORMAT_1) upgrade(root, databases, FORMAT);
+  if (format !== FORMAT) upgrade(root, databases, format);
   return databases;
 }
 

@@ -46,7 +46,8 @@ export interface LedgerState {
  *   in one commit. So an owner's oldest entries are found without an index of every entry, which would make
  *   each append dearer.
  * - `['trimmed topic', slot]`: a topic of which entries were trimmed from between others; see {@link TrimmedTopics}.
- * - `['key', number]`: a key that is remembered; see {@link file://./lmdb-keys.ts}.
+ * - `['key', number]`: a key that is remembered; see {@link file://./keys.ts}.
+ * - `['ending', number]` and `['reopened', number]`: an ending that is remembered; see {@link file://./endings.ts}.
  * - `['size', kind, magnitude, owner]`: the owners by how much they hold, in steps of a factor of 16, so that
  *   it seldom changes. Those with more than their share are found at a start without a look at all others.
  */
@@ -57,6 +58,8 @@ type LedgerKey =
   | RunKey
   | ['trimmed topic', slot: number]
   | ['key', number: number]
+  | ['ending', number: number]
+  | ['reopened', number: number]
   | ['size', kind: keyof Holding, magnitude: number, owner: string];
 type RunKey = ['run', owner: string, epoch: number, last: number];
 

@@ -45,6 +45,7 @@ import {
   trimmedIn,
 } from '../select.js';
 import { type DamageReport, Damages } from './damage.js';
+import { LmdbEndings } from './endings.js';
 import { comparePlaces, decodeEntry, type Place, toEntry, toPosition } from './entry.js';
 import { type Databases, damagedError, messageOf, type OpenFiles, openFiles } from './files.js';
 import { LmdbKeys } from './keys.js';
@@ -96,6 +97,7 @@ class LmdbJournal implements Journal {
   readonly #databases: Databases;
   readonly #ledger: Ledger;
   readonly #keys: LmdbKeys;
+  readonly #endings: LmdbEndings;
   readonly #clock: JournalClock;
   readonly #files: OpenFiles;
   readonly #damages: Damages;
@@ -121,6 +123,7 @@ class LmdbJournal implements Journal {
     this.#damages.found(files.damaged, files.damagedCount);
     this.#ledger = new Ledger(databases, retention);
     this.#keys = new LmdbKeys(databases.ledger);
+    this.#endings = new LmdbEndings(databases.ledger);
     this.#clock = new JournalClock(this.#ledger.state.clock);
     this.#followers = new Followers(this, this.#newestEver());
     // Later than all before, also when the clock has been set back.
@@ -213,7 +216,13 @@ class LmdbJournal implements Journal {
     }
   }
 
-  async *endings(): AsyncGenerator<readonly Ending[]> {}
+  async *endings(): AsyncGenerator<readonly Ending[]> {
+    // They are in memory; that the files are there is asked as for all that is read.
+    this.#look(() => undefined);
+    for await (const page of this.#endings.pages(() => this.#clock.now())) {
+      yield this.#look(() => page);
+    }
+  }
 
   async newest(
     topics: readonly string[],
@@ -297,7 +306,7 @@ class LmdbJournal implements Journal {
         (id, scope) => this.#heldWithOwnId(id, (entry) => entry.scope === scope),
         (n) => toPosition([this.#epoch, this.#nextSequence + n]),
         (key) => this.#keys.find(key, clock.time),
-        () => false,
+        (topic) => this.#endings.hasEnded(topic, clock.time),
       );
       const change = this.#ledger.prepare(planned.entries, clock, TRIM_STEP);
       const { entries, keys } = planned;
@@ -319,10 +328,12 @@ class LmdbJournal implements Journal {
   }
 
   /** Writes one transaction, and resolves when it is durable as configured. */
-  async #write({ entries: added, keys }: Plan, change: LedgerChange, isPinged: boolean) {
+  async #write(planned: Plan, change: LedgerChange, isPinged: boolean) {
+    const { entries: added, keys } = planned;
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
     const appendedAt = change.state.clock.time;
     const keysChange = this.#keys.prepare(keys, appendedAt);
+    const endingsChange = this.#endings.prepare(planned.endings, appendedAt);
     const lost = this.#lostWith(change);
     const place: Place = [this.#epoch, this.#nextSequence];
     const encoder = new RecordEncoder();
@@ -344,6 +355,7 @@ class LmdbJournal implements Journal {
       if (lost.length > 0) facts.put('lost', lost);
       this.#ledger.write(change);
       this.#keys.write(keysChange);
+      this.#endings.write(endingsChange);
       if (isPinged) facts.put('pinged', appendedAt);
     });
     try {
@@ -356,6 +368,7 @@ class LmdbJournal implements Journal {
     this.#assertThere();
     this.#ledger.settle(change);
     this.#keys.settle(keysChange);
+    this.#endings.settle(endingsChange);
     this.#epochIsStored ||= added.length > 0;
   }
 

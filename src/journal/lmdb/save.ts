@@ -2,9 +2,18 @@
 
 import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { JournalError, type Position, parsePosition } from '../journal.js';
+import type { NumberedEnding } from '../endings.js';
+import {
+  comparePositions,
+  ENDING_MAX_AGE_MS,
+  type Ending,
+  JournalError,
+  type Position,
+  parsePosition,
+} from '../journal.js';
 import type { ClockState } from '../journal-clock.js';
 import { checkJournalFile, type Finder, type JournalCheck, scanJournalFile } from './check.js';
+import { LmdbEndings } from './endings.js';
 import {
   comparePlaces,
   encodeEntry,
@@ -13,6 +22,7 @@ import {
   stampOf,
   toEntry,
   toPosition,
+  topicsOf,
 } from './entry.js';
 import { type Databases, openFiles, withFile } from './files.js';
 import { LmdbKeys, type RememberedKey } from './keys.js';
@@ -36,7 +46,7 @@ export function checkJournal(directory: string): Promise<JournalCheck> {
 
 /**
  * Saves what is whole in a journal as a journal in a new directory. Positions, ids and times stay, so that clients go
- * on from where they are; so do the keys that are remembered. It holds all of the updates in memory.
+ * on from where they are; so do the keys and endings that are remembered. It holds all of the updates in memory.
  *
  * @throws {JournalError} ERR_JOURNAL_OPEN, also if the new directory is there and not empty.
  */
@@ -45,6 +55,8 @@ export function saveJournal(from: string, to: string): Promise<Saved> {
     await assertEmpty(resolve(to));
     const entries = new Map<Position, KeyedStored>();
     const keys = new Map<string, RememberedKey>();
+    const endings = new Map<number, NumberedEnding>();
+    const reopened = new Map<number, readonly number[]>();
     const finder: Finder = {
       entry(place, stored) {
         const position = toPosition(place);
@@ -54,6 +66,12 @@ export function saveJournal(from: string, to: string): Promise<Saved> {
         const before = keys.get(found.key.key);
         if (!before || before.rememberedAt < found.rememberedAt) keys.set(found.key.key, found);
       },
+      ending(found) {
+        endings.set(found.number, found);
+      },
+      reopened(number, found) {
+        if (found.length > (reopened.get(number)?.length ?? 0)) reopened.set(number, found);
+      },
     };
     const check = await checkJournalFile(file, finder);
     // What hangs from a broken page is found on its own page; so is what was trimmed lately.
@@ -61,7 +79,11 @@ export function saveJournal(from: string, to: string): Promise<Saved> {
     const inOrder = [...entries.values()].sort((a, b) => comparePlaces(a.place, b.place));
     const lostThrough = lastLost(inOrder, check);
     const oldestFirst = [...keys.values()].sort((a, b) => a.rememberedAt - b.rememberedAt);
-    await write(resolve(to), inOrder, oldestFirst, lostThrough);
+    const found = [...endings.values()].map((ending) => ({
+      ...ending,
+      reopened: reopened.get(ending.number) ?? ending.reopened,
+    }));
+    await write(resolve(to), inOrder, oldestFirst, wholeEndings(found, inOrder), lostThrough);
     return { entries: inOrder.length, lostThrough };
   });
 }
@@ -97,10 +119,56 @@ function lastLost(entries: readonly KeyedStored[], check: JournalCheck): Positio
   return lost && toPosition(lost);
 }
 
+interface KeyedEnding {
+  readonly ending: Ending;
+  readonly rememberedAt: number;
+}
+
+/**
+ * The endings that were found, and those that only their entries tell of, in order. An entry that stands after an ending
+ * says that its topics go on, whatever a page says that is no longer in use.
+ */
+function wholeEndings(
+  found: readonly NumberedEnding[],
+  entries: readonly KeyedStored[],
+): KeyedEnding[] {
+  const byPosition = new Map<Position, NumberedEnding>();
+  for (const each of found) byPosition.set(each.update.position, each);
+  for (const { place, stored } of entries) {
+    const entry = toEntry(place, stored);
+    const rememberedAt = stampOf(stored);
+    const isYoung = rememberedAt > Date.now() - ENDING_MAX_AGE_MS;
+    if (!entry.last || !isYoung || byPosition.has(entry.position)) continue;
+    byPosition.set(entry.position, { update: entry, reopened: [], number: 0, rememberedAt });
+  }
+  const inOrder = [...byPosition.values()].sort((a, b) =>
+    comparePositions(a.update.position, b.update.position),
+  );
+
+  const endedBy = new Map<string, NumberedEnding>();
+  for (const each of inOrder) {
+    for (const [index, topic] of each.update.topics.entries()) {
+      if (!each.reopened.includes(index)) endedBy.set(topic, each);
+    }
+  }
+  for (const { place, stored } of entries) {
+    for (const topic of topicsOf(stored)) {
+      const position = endedBy.get(topic)?.update.position;
+      if (position && comparePositions(position, toPosition(place)) < 0) endedBy.delete(topic);
+    }
+  }
+  return inOrder.flatMap((each) => {
+    const { update, rememberedAt } = each;
+    const ended = update.topics.filter((topic) => endedBy.get(topic) === each);
+    return ended.length === 0 ? [] : [{ ending: { ended, update }, rememberedAt }];
+  });
+}
+
 async function write(
   to: string,
   entries: readonly KeyedStored[],
   keys: readonly RememberedKey[],
+  endings: readonly KeyedEnding[],
   lostThrough: Position | undefined,
 ): Promise<void> {
   const { databases, close } = await openFiles(to, 'disk');
@@ -110,6 +178,7 @@ async function write(
       await writeSome(databases, ledger, entries.slice(start, start + COMMIT));
     }
     await writeKeys(databases, keys);
+    await writeEndings(databases, endings);
     if (lostThrough === undefined) return;
     const trimmed = { id: lostThrough, position: lostThrough, topics: [], private: true };
     const state = toStoredState({
@@ -161,6 +230,24 @@ async function writeKeys(
         const change = keys.prepare([key], Math.min(rememberedAt, now));
         keys.write(change);
         keys.settle(change);
+      }
+    });
+  }
+}
+
+async function writeEndings(
+  { root, ledger }: Databases,
+  remembered: readonly KeyedEnding[],
+): Promise<void> {
+  const now = Date.now();
+  const endings = new LmdbEndings(ledger);
+  for (let start = 0; start < remembered.length; start += COMMIT) {
+    await root.batch(() => {
+      for (const { ending, rememberedAt } of remembered.slice(start, start + COMMIT)) {
+        const plan = { ended: [ending], reopened: [] };
+        const change = endings.prepare(plan, Math.min(rememberedAt, now));
+        endings.write(change);
+        endings.settle(change);
       }
     });
   }

@@ -1,21 +1,27 @@
 import type { Database, RootDatabase } from 'lmdb';
 import type { EntryRef, Position } from '../journal.js';
-import { FACTS } from './check.js';
+import { FACTS, FORMAT, FORMAT_2 } from './check.js';
 import { encodeEntry, type Place, type StoredEntry, stampOf, toEntry } from './entry.js';
 import type { Databases } from './files.js';
 import { Ledger, toStoredState } from './ledger.js';
 
 /** The format in which own ids had one place each, and nothing was summed up. */
-export const FORMAT_1 = 'koa-sse-hub journal 1';
+const FORMAT_1 = 'koa-sse-hub journal 1';
 
-/**
- * Makes a journal of format 1 one of this format, in one transaction: whoever is killed in it leaves a journal of
- * format 1. It reads every entry once and writes it with a checksum, which takes some
- * seconds for each million.
- *
- * @param format - the mark of this format.
- */
-export function upgrade(root: RootDatabase, databases: Databases, format: string): void {
+/** Whether journals of a format can be made ones of this. */
+export function canUpgrade(format: unknown): boolean {
+  return format === FORMAT_1 || format === FORMAT_2;
+}
+
+/** Makes a journal of an older format one of this format, in one transaction: whoever is killed in it leaves it as it was. */
+export function upgrade(root: RootDatabase, databases: Databases, format: unknown): void {
+  if (format === FORMAT_1) upgradeFrom1(root, databases);
+  // All that it has is as it is here. Only that no topic has ended yet.
+  else databases.facts.putSync('format', FORMAT);
+}
+
+/** Reads every entry once and writes it with a checksum, which takes some seconds for each million. */
+function upgradeFrom1(root: RootDatabase, databases: Databases): void {
   const { entries, ids, facts } = databases;
   const oldEntries = root.openDB<StoredEntry, Place>({ name: 'entries' });
   const oldFacts = root.openDB<unknown, string>({ name: FACTS });
@@ -61,7 +67,7 @@ export function upgrade(root: RootDatabase, databases: Databases, format: string
     );
     for (const name of ['trimmed', 'pinged']) facts.remove(name);
     oldIds.clearSync();
-    facts.put('format', format);
+    facts.put('format', FORMAT);
   });
 }
 
