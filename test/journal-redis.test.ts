@@ -3,7 +3,6 @@ import type { Entry, Journal, Retention } from '../src/journal/journal.js';
 import { REDIS_OVERHEAD } from '../src/journal/redis/entry.js';
 import { openRedisJournal } from '../src/journal/redis/redis.js';
 import {
-  ABOUT_ENDINGS,
   KEEP_ALL,
   readAll,
   setClock,
@@ -35,20 +34,17 @@ const openAt = (prefix: string, retention: Retention) =>
 /** What each journal was opened with, to be opened again. */
 const opened = new WeakMap<Journal, [prefix: string, retention: Retention]>();
 
-testContract(
-  {
-    async open(retention) {
-      const prefix = `journal-${++journals}`;
-      const journal = await openAt(prefix, retention);
-      opened.set(journal, [prefix, retention]);
-      return journal;
-    },
-    openSecond: (journal) => openAt(...(opened.get(journal) as [string, Retention])),
-    overhead: REDIS_OVERHEAD,
-    setClock,
+testContract({
+  async open(retention) {
+    const prefix = `journal-${++journals}`;
+    const journal = await openAt(prefix, retention);
+    opened.set(journal, [prefix, retention]);
+    return journal;
   },
-  ABOUT_ENDINGS,
-);
+  openSecond: (journal) => openAt(...(opened.get(journal) as [string, Retention])),
+  overhead: REDIS_OVERHEAD,
+  setClock,
+});
 
 /** A journal that several open. */
 const openShared = (prefix: string, retention: Partial<Retention> = {}) =>

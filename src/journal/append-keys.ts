@@ -23,8 +23,8 @@ export interface PlacedKey extends AppendKey {
 export type Places = readonly number[];
 
 /** What a key takes in memory beside its text, as measured, and each series of places of it. */
-const KEY_BYTES = 350;
-const SERIES_BYTES = 30;
+export const KEY_BYTES = 350;
+export const SERIES_BYTES = 30;
 
 const MAX_KEY_BYTES = 1024;
 const MAX_DIGEST_BYTES = 64;

@@ -20,8 +20,18 @@ export interface EndingsPlan {
 }
 
 /** What an ending takes in memory beside its texts, as measured, and each of its topics. See {@link MAX_ENDINGS_BYTES}. */
-export const ENDING_BYTES = 350;
-export const ENDED_TOPIC_BYTES = 120;
+const ENDING_BYTES = 350;
+const ENDED_TOPIC_BYTES = 120;
+
+/** What an ending counts, but for the own id of its update. */
+export function bytesOfEnding({
+  topics,
+  publisher = '',
+}: Pick<Update, 'topics' | 'publisher'>): number {
+  let bytes = ENDING_BYTES + Buffer.byteLength(publisher);
+  for (const topic of topics) bytes += ENDED_TOPIC_BYTES + Buffer.byteLength(topic);
+  return bytes;
+}
 
 /** What the updates of a commit end and reopen, one after the other. */
 export class EndingsDraft {
@@ -227,8 +237,7 @@ function toEnding({ update, reopened }: RememberedEnding): Ending {
   return { ended: update.topics.filter((_, index) => !gone.has(index)), update };
 }
 
-function sizeOf({ update: { id, position, topics, publisher = '' } }: RememberedEnding): number {
-  let bytes = ENDING_BYTES + Buffer.byteLength(publisher);
-  for (const topic of topics) bytes += ENDED_TOPIC_BYTES + Buffer.byteLength(topic);
-  return id === position ? bytes : bytes + Buffer.byteLength(id);
+function sizeOf({ update }: RememberedEnding): number {
+  const { id, position } = update;
+  return bytesOfEnding(update) + (id === position ? 0 : Buffer.byteLength(id));
 }

@@ -23,7 +23,7 @@ export const REMEMBERED_SHARE = 1 / 256;
 export const PUBLISHER_BYTES = 250;
 
 /** At most so many more than are added are forgotten at once, so that no append waits long for it. */
-const FORGET_STEP = 256;
+export const FORGET_STEP = 256;
 
 /** What is remembered of a publisher, and what that counts. */
 interface Owned<T> {

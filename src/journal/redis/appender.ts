@@ -1,6 +1,6 @@
 /** Appends what waits, all that came in a turn together, one script at a time. */
 
-import { type Append, takeWaiting, toEntry } from '../commit.js';
+import { type Append, idTakenError, takeWaiting, toEntry, topicEndedError } from '../commit.js';
 import {
   type AppendKey,
   type Entry,
@@ -225,6 +225,7 @@ type Call = readonly [
     | readonly (readonly [number: number, id: string, scoped: string, digest: string])[]
     | false,
   key: readonly [key: string, digest: string, publisher: string] | false,
+  reopening: readonly number[] | false,
 ];
 
 function encode(appends: readonly WaitingAppend[]) {
@@ -233,9 +234,11 @@ function encode(appends: readonly WaitingAppend[]) {
   const calls = appends.map(({ updates, key }): Call => {
     const numbers: number[] = [];
     const ownIds: (readonly [number, string, string, string])[] = [];
+    const reopening: number[] = [];
     for (const [n, update] of updates.entries()) {
       numbers.push(headers.add(update));
       data.push(update.data);
+      if (update.reopen === true) reopening.push(n + 1);
       if (update.id === undefined) continue;
       ownIds.push([n + 1, update.id, scopedId(update.id, update.scope), contentDigest(update)]);
     }
@@ -243,6 +246,7 @@ function encode(appends: readonly WaitingAppend[]) {
       numbers,
       ownIds.length > 0 && ownIds,
       key !== undefined && [key.key, key.digest, key.publisher ?? ''],
+      reopening.length > 0 && reopening,
     ];
   });
   return { headers: headers.infos, calls, data };
@@ -282,7 +286,10 @@ function settle(
   };
   const results = appends.map(({ updates }, n): readonly EntryRef[] | JournalError => {
     const outcome = outcomes[n] ?? '';
-    if (outcome.startsWith('I')) return idTaken(updates[Number(outcome.slice(1)) - 1]?.id);
+    const [number = 0, topic = 0] = outcome.slice(1).split(' ').map(Number);
+    const refused = updates[number - 1];
+    if (outcome.startsWith('I')) return idTakenError(refused?.id);
+    if (outcome.startsWith('E')) return topicEndedError(refused?.topics[topic - 1] ?? '');
     if (outcome === 'K') return keyTaken();
     return place(updates, outcome.length > 1 ? outcome.slice(1).split(' ') : []) ?? keyTaken();
   });
@@ -290,13 +297,6 @@ function settle(
 }
 
 const SERIES_LENGTH = 3;
-
-function idTaken(id: string | undefined): JournalError {
-  return new JournalError(
-    'ERR_ID_TAKEN',
-    `The id ${JSON.stringify(id)} is that of another update: give each update its own.`,
-  );
-}
 
 function keyTaken(): JournalError {
   return new JournalError(

@@ -8,11 +8,15 @@
  */
 
 import { createHash } from 'node:crypto';
-import type { Entry, Position, Update } from '../journal.js';
+import { bytesOfEnding } from '../endings.js';
+import type { Ending, Entry, Position, Update } from '../journal.js';
 import { type Overhead, ownerOf } from '../retention.js';
-import { indexPrefix } from './keys.js';
+import { indexPrefix, textOfPrefix } from './keys.js';
 
-/** The version of all that is stored; a node of another version is refused. */
+/**
+ * The version of all that is stored; a node of another version is refused. Endings came without a new one: nodes that know
+ * none go on beside those that do.
+ */
 export const FORMAT = '1';
 
 /**
@@ -29,6 +33,7 @@ type Header = readonly [
   scope?: string | null,
   publisher?: string | null,
   isTransient?: boolean,
+  isLast?: boolean,
 ];
 
 /** What a script is told of updates with the same header. */
@@ -39,6 +44,8 @@ export type HeaderInfo = readonly [
   /** What an update counts for, but for its data and its own id. */
   bytes: number,
   indexPrefixes: readonly string[],
+  /** Of last updates, what their ending is remembered with. It counts so many bytes, but for the own id. */
+  ending: readonly [isPrivate: boolean, bytes: number, publisher: string] | false,
 ];
 
 /** The headers of a call, each once. */
@@ -61,6 +68,7 @@ export class Headers {
         update.transient === true,
         sizeOfHeader(update),
         update.topics.map((topic) => indexPrefix('topic', topic)),
+        update.last === true && [update.private, bytesOfEnding(update), update.publisher ?? ''],
       ]);
     }
     this.#last = { update, number };
@@ -82,7 +90,7 @@ export function decodeEntry(
   const fields = header === lastDecoded.header ? lastDecoded.fields : decodeHeader(header);
   if (fields === undefined || typeof data !== 'string') return undefined;
   lastDecoded = { header, fields };
-  const [topics, isPrivate, type, retry, scope, publisher, isTransient] = fields;
+  const [topics, isPrivate, type, retry, scope, publisher, isTransient, isLast] = fields;
   return {
     id: ownId ?? position,
     position,
@@ -94,8 +102,38 @@ export function decodeEntry(
     scope: scope ?? undefined,
     publisher: publisher ?? undefined,
     transient: isTransient || undefined,
+    last: isLast || undefined,
   };
 }
+
+/**
+ * Decodes what a script returns of an ending; see lua/endings.ts.
+ *
+ * @param ended - the numbers of the topics that have not been reopened, from 1.
+ */
+export function decodeEnding(position: Position, value: string, ended: readonly number[]): Ending {
+  const [prefixes, isPrivate, , publisher, , ownId] = JSON.parse(value) as StoredEnding;
+  const topics = prefixes.map(textOfPrefix);
+  return {
+    ended: topics.filter((_, index) => ended.includes(index + 1)),
+    update: {
+      id: ownId ?? position,
+      position,
+      topics,
+      private: isPrivate,
+      publisher: publisher === '' ? undefined : publisher,
+    },
+  };
+}
+
+type StoredEnding = readonly [
+  indexPrefixes: readonly string[],
+  isPrivate: boolean,
+  time: number,
+  publisher: string,
+  bytes: number,
+  ownId?: string,
+];
 
 /** A text for each pair of an own id and a scope: the length in bytes says where the one ends. */
 export function scopedId(id: string, scope: string | undefined): string {
@@ -103,8 +141,11 @@ export function scopedId(id: string, scope: string | undefined): string {
 }
 
 /** Stands for what an update says: two with the same own id and digest are the same update. */
-export function contentDigest({ topics, data, type, retry, private: isPrivate }: Update): string {
-  const head = JSON.stringify([topics, type ?? null, retry ?? null, isPrivate]);
+export function contentDigest(update: Update): string {
+  const { topics, data, type = null, retry = null, private: isPrivate, last } = update;
+  // Without a mark it is as before there was one: repeats are known of updates that are held since then.
+  const mark = last === true ? [true] : [];
+  const head = JSON.stringify([topics, type, retry, isPrivate, ...mark]);
   return createHash('sha256').update(head).update(data).digest('base64url').slice(0, DIGEST_LENGTH);
 }
 
@@ -127,9 +168,10 @@ function decodeHeader(header: string): Header | undefined {
 }
 
 function encodeHeader(update: Update): string {
-  const { topics, type = null, retry = null, publisher = null, transient = false } = update;
+  const { topics, type = null, retry = null, publisher = null } = update;
+  const { transient = false, last = false } = update;
   const scope = update.id === undefined ? null : (update.scope ?? null);
-  const fields: Header = [topics, update.private, type, retry, scope, publisher, transient];
+  const fields: Header = [topics, update.private, type, retry, scope, publisher, transient, last];
   let end = fields.length;
   // Most have little of it.
   while (end > 1 && isUnset(fields[end - 1])) end--;
@@ -153,6 +195,7 @@ function haveSameHeader(a: Update, b: Update): boolean {
     a.private === b.private &&
     a.publisher === b.publisher &&
     a.transient === b.transient &&
+    a.last === b.last &&
     (a.id === undefined) === (b.id === undefined) &&
     a.scope === b.scope
   );

@@ -8,7 +8,8 @@ export const MAX_KEY_BYTES = 1024;
 /**
  * The fixed keys, in the order in which every script is given them. The braces put all keys of a journal into one slot of
  * a cluster. Beside these there are lists: `{prefix}:runs:OWNER` of where the updates of an owner stand, and
- * `{prefix}:keys-of:PUBLISHER` of the publisher's idempotency keys, oldest first.
+ * `{prefix}:keys-of:PUBLISHER` and `{prefix}:endings-of:PUBLISHER` of the publisher's idempotency keys and endings, oldest
+ * first.
  */
 export function keysOf(prefix: string): readonly string[] {
   return NAMES.map((name) => `{${prefix}}:${name}`);
@@ -36,6 +37,14 @@ const NAMES = [
   'key-order',
   /** A sorted set: how many bytes of keys a publisher has. */
   'key-bytes',
+  /** A hash: a topic that has ended, as an {@link indexPrefix} → the position of its last update. */
+  'ended',
+  /** A hash: the position of a last update → whose it is, and of which topics. */
+  'endings',
+  /** A sorted set: these positions, by their second numbers. */
+  'ending-order',
+  /** A sorted set: how many bytes of endings a publisher has. */
+  'ending-bytes',
 ] as const;
 
 /** What is indexed. */

@@ -2,6 +2,7 @@
 
 import {
   comparePositions,
+  type Ending,
   type Entry,
   type EntryRef,
   isPosition,
@@ -15,7 +16,7 @@ import {
   type Visibility,
 } from '../journal.js';
 import { mergeDistinct, TOPICS_PER_PAGE, trimmedIn } from '../select.js';
-import { decodeEntry } from './entry.js';
+import { decodeEnding, decodeEntry } from './entry.js';
 import { NoAnswerError } from './failures.js';
 import { fromPlace, indexPrefix, MAX_KEY_BYTES, textOfPrefix, toPlace } from './keys.js';
 import type { Line, Reply } from './line.js';
@@ -41,6 +42,8 @@ const PAGE_BYTES = 4 * 1024 * 1024;
 /** So many topics are asked for in a script: some milliseconds. */
 const TOPICS_AT_ONCE = 250;
 const NEWEST_AT_ONCE = 100;
+/** Endings are asked for in pages of so many: a millisecond. */
+const ENDINGS_AT_ONCE = 100;
 
 export class Reads {
   readonly #keys: readonly string[];
@@ -175,6 +178,29 @@ export class Reads {
     }
   }
 
+  /**
+   * See `Journal.endings`.
+   *
+   * @param now - the clock of a test.
+   */
+  async *endings(now: (() => number) | undefined): AsyncGenerator<readonly Ending[]> {
+    let number = '0';
+    for (;;) {
+      const clock = now === undefined ? '' : `${now()}`;
+      const args = [`${ENDINGS_AT_ONCE}`, number, clock];
+      const [reached, isMore, list] = await this.#run(SCRIPTS.endings, args);
+      const found = list as readonly Reply[];
+      const page: Ending[] = [];
+      for (let n = 0; n < found.length; n += ENDING_FIELDS) {
+        const [position, value, ended] = found.slice(n, n + ENDING_FIELDS);
+        page.push(decodeEnding(position as Position, value as string, ended as readonly number[]));
+      }
+      if (page.length > 0) yield page;
+      if (isMore !== 1) return;
+      number = String(reached);
+    }
+  }
+
   /** See `Journal.trimmedTopics`. */
   async trimmedTopics(
     after: Position,
@@ -275,6 +301,7 @@ export class Reads {
 /** As lua/read.ts has them. */
 const LOCATE_PAGE = 100;
 const FIELDS = 4;
+const ENDING_FIELDS = 3;
 
 function toPage(
   [trimmed, trimmedTransient, last, , found]: readonly Reply[],

@@ -202,15 +202,12 @@ class RedisJournal implements Journal {
   }
 
   async *topics(): AsyncGenerator<readonly string[]> {
-    const pages = this.#reads.topics();
-    for (;;) {
-      const { done, value } = await this.#look(() => pages.next());
-      if (done) return;
-      yield value;
-    }
+    yield* this.#pages(this.#reads.topics());
   }
 
-  async *endings(): AsyncGenerator<readonly Ending[]> {}
+  async *endings(): AsyncGenerator<readonly Ending[]> {
+    yield* this.#pages(this.#reads.endings(this.#options.now));
+  }
 
   newest(
     topics: readonly string[],
@@ -292,6 +289,14 @@ class RedisJournal implements Journal {
 
   #newestSeen(): Position {
     return later(this.#seen, this.#tail.position);
+  }
+
+  async *#pages<T>(pages: AsyncGenerator<T>): AsyncGenerator<T> {
+    for (;;) {
+      const { done, value } = await this.#look(() => pages.next());
+      if (done) return;
+      yield value;
+    }
   }
 
   async #look<T>(look: () => Promise<T>): Promise<T> {

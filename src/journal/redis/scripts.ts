@@ -3,7 +3,17 @@
 import { createHash } from 'node:crypto';
 import { APPEND } from './lua/append.js';
 import { ATTACH } from './lua/attach.js';
-import { BOUNDS, FETCH, LOCATE, NEWEST, PLACES, READ, TOPICS, TRIMMED_TOPICS } from './lua/read.js';
+import {
+  BOUNDS,
+  FETCH,
+  LIST_ENDINGS,
+  LOCATE,
+  NEWEST,
+  PLACES,
+  READ,
+  TOPICS,
+  TRIMMED_TOPICS,
+} from './lua/read.js';
 import { BEAT, CLAIM, JOIN, LEAVE, NODES, NOTE, PAGE, TAKE_LEFT } from './lua/roster.js';
 
 export interface Script {
@@ -16,6 +26,7 @@ export const SCRIPTS = {
   append: script(APPEND),
   attach: script(ATTACH),
   bounds: script(BOUNDS),
+  endings: script(LIST_ENDINGS),
   fetch: script(FETCH),
   locate: script(LOCATE),
   newest: script(NEWEST),

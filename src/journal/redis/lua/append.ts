@@ -1,7 +1,9 @@
-/** Appends updates, remembers keys, and trims: all that writes. */
+/** Appends updates, remembers keys and endings, and trims: all that writes. */
 
-import { KEY_ROOM, KEYS_SCRIPT, TAKE_KEYS_BACK } from './append-keys.js';
+import { APPEND_KEYS } from './append-keys.js';
 import { COMMON, STATE } from './common.js';
+import { ENDED_TOPICS, REMEMBER_ENDINGS } from './endings.js';
+import { REMEMBERED } from './remembered.js';
 import { TRIM } from './trim.js';
 
 /**
@@ -10,12 +12,13 @@ import { TRIM } from './trim.js';
  * 1. JSON: the generation, the newest position that the caller has seen, whether to `ping`, the limits of the retention;
  * 2. JSON: the headers of the updates; see entry.ts;
  * 3. JSON: the calls of append: for each the numbers of its updates' headers (from 0), the own ids of these (by their
- *    numbers, from 1), and its idempotency key;
+ *    numbers, from 1), its idempotency key, and the numbers of those that reopen their topics; or `false` for what is none;
  * 4. and all that follow: the data of the updates.
  *
  * Returns `OK`, the newest position before, the time of the new entries, whether there is more to trim, and for each call
  * what became of it: `P` and the places of its updates, in series of a time, a first number and a count; `I` and the
- * number of the update whose own id is taken; `K` if its key is taken.
+ * number of the update whose own id is taken; `E` and the number of the update of an ended topic, and that of the topic;
+ * `K` if its key is taken.
  *
  * All is read and decided before the first write, and the first write is one that Redis refuses where it can refuse any,
  * but for permissions and types of keys. Where one of these is wrong later on, what was written is taken back. So an error
@@ -39,10 +42,12 @@ local _, number = parse(before)
 local firstNumber = number + 1
 
 -- What becomes of each call, and which updates are new.
-local placed, newKeys, keysInOrder = {}, {}, {}
-local added, outcomes = {}, {}
+local placed, added, outcomes = {}, {}, {}
 local argument = 3
-${KEY_ROOM}
+${REMEMBERED}
+${APPEND_KEYS}
+${ENDED_TOPICS}
+${REMEMBER_ENDINGS}
 
 local function heldIds(ownIds)
   local held = {}
@@ -55,18 +60,17 @@ local function heldIds(ownIds)
 end
 
 local function decide(each)
-  local numbers, ownIds, key = each[1], each[2], each[3]
+  local numbers, ownIds, key, reopening = each[1], each[2], each[3], each[4]
   local data = argument
   argument = argument + #numbers
   if key then
-    local known = newKeys[key[1]] or keyOf(key[1])
+    local known = keyOf(key[1])
     if known then return known[1] == key[2] and 'P' .. known[2] or 'K' end
   end
-  local repeats, own = {}, {}
+  local repeats, own, mine = {}, {}, {}
+  local taken
   if ownIds then
     local held = heldIds(ownIds)
-    local mine = {}
-    local taken
     -- A number that stands for the entry to come; it is given when all of the call is known.
     for n, ownId in ipairs(ownIds) do
       local known = mine[ownId[3]] or placed[ownId[3]] or held[n]
@@ -86,9 +90,13 @@ local function decide(each)
         own[ownId[1]] = {ownId[2], ownId[3], entry}
       end
     end
-    if taken then return 'I' .. taken end
-    for name, entry in pairs(mine) do placed[name] = entry end
   end
+  local changed, ofEnded, topic = endTopics(numbers, taken and taken - 1 or #numbers, repeats, reopening)
+  if taken or ofEnded then
+    takeEndsBack(changed)
+    return ofEnded and 'E' .. ofEnded .. ' ' .. topic or 'I' .. taken
+  end
+  for name, entry in pairs(mine) do placed[name] = entry end
 
   local series = {}
   local nextTime, nextNumber
@@ -116,14 +124,11 @@ local function decide(each)
   end
   for n, each in ipairs(series) do series[n] = text(each) end
   local places = table.concat(series, ' ')
-  if key then
-    local remembered = {key[2], places, key[3], key[1], #series / 3}
-    newKeys[key[1]] = remembered
-    keysInOrder[#keysInOrder + 1] = remembered
-  end
+  if key then addKey(key, places, #series / 3) end
   return 'P' .. places
 end
 
+lookAtEndings()
 for n, each in ipairs(calls) do outcomes[n] = decide(each) end
 
 -- From here on it is written.
@@ -190,8 +195,9 @@ if #added > 0 then
   state.first = state.first or added[1][1]
   state.last = added[#added][1]
 end
-${KEYS_SCRIPT}
+rememberKeys()
 ${TRIM}
+rememberEndings()
 writeState(state)
 return {'OK', before, time, isBehind and 1 or 0, outcomes}
 end
@@ -208,7 +214,8 @@ local function takeBack()
     if sum.isCounted then redis.pcall('ZINCRBY', COUNTS, -sum.count, name) end
     if sum.isWeighed then redis.pcall('ZINCRBY', BYTES, text(-sum.bytes), name) end
   end
-  ${TAKE_KEYS_BACK}
+  takeRememberedBack(keyKind)
+  takeEndingsBack()
   -- The stream takes no entry before its newest, also where that is gone.
   if written > 0 then redis.pcall('HSET', META, 'time', text(state.time + 1), 'wall', text(state.wall)) end
   return true

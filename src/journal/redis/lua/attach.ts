@@ -30,6 +30,7 @@ call('ZINCRBY', probe, 1, 'a')
 call('ZCARD', probe)
 call('ZRANGE', probe, 0, 0)
 call('ZREVRANGE', probe, 0, 0)
+call('ZRANGEBYSCORE', probe, '-inf', '+inf')
 call('ZRANGEBYLEX', probe, '-', '+')
 call('ZREVRANGEBYLEX', probe, '+', '-')
 call('ZREM', probe, 'a', 'b')
@@ -53,6 +54,8 @@ local isNew = not state.format
 if isNew then
   -- Rather refused than mixed up with what is left of another one.
   if call('EXISTS', ENTRIES, INDEX) > 0 then return {'PART'} end
+  -- What is remembered of another one is of updates that are gone: they are to be appended anew.
+  call('DEL', KEYS_, KEY_ORDER, KEY_BYTES, ENDED, ENDINGS, ENDING_ORDER, ENDING_BYTES)
   state.format = FORMAT
   state.generation = generation
   state.last = BEGINNING
@@ -73,6 +76,12 @@ if isTorn then
   end
   seen = later(seen, top[1])
 end
+-- So are endings. A topic that is said to have ended with one that is gone has not.
+local _, lastNumber = parse(state.last)
+for _, position in ipairs(call('ZRANGEBYSCORE', ENDING_ORDER, '(' .. text(lastNumber), '+inf')) do
+  call('HDEL', ENDINGS, position)
+  call('ZREM', ENDING_ORDER, position)
+end
 if state.run and state.run ~= run then state.time = state.time + CLOCKS_DIFFER_MS end
 state.run = run
 
@@ -80,7 +89,6 @@ local before = state.last
 local isLost = isBefore(before, seen)
 if isLost then
   local seenTime, seenNumber = parse(seen)
-  local _, lastNumber = parse(state.last)
   state.time = math.max(state.time, seenTime)
   -- One number is left out, so that every node notices, also those that have seen as much as this one.
   state.last = text(state.time) .. '-' .. text(math.max(seenNumber, lastNumber) + 1)

@@ -7,7 +7,8 @@ import { FORMAT } from '../entry.js';
  * from entry to entry, over restarts too. So whoever reads on can tell that nothing is missing.
  */
 export const COMMON = `
-local META, ENTRIES, INDEX, IDS, COUNTS, BYTES, GAPS, GAP_ORDER, KEYS_, KEY_ORDER, KEY_BYTES = unpack(KEYS)
+local META, ENTRIES, INDEX, IDS, COUNTS, BYTES, GAPS, GAP_ORDER, KEYS_, KEY_ORDER, KEY_BYTES,
+  ENDED, ENDINGS, ENDING_ORDER, ENDING_BYTES = unpack(KEYS)
 local BASE = string.sub(META, 1, -5)
 local FORMAT = '${FORMAT}'
 local BEGINNING = '0-0'
@@ -61,7 +62,7 @@ local CORE = {
   'first', 'last', -- The first position there ever was, and the newest.
   'time', 'wall', 'highWall', 'highTime', -- The clock; see journal-clock.ts.
   'count', 'bytes', 'transientCount', 'transientBytes', -- What is held; transient updates apart.
-  'keysBytes',
+  'keysBytes', 'endingsBytes',
 }
 -- What trimming needs as well.
 local TRIMMING = {
@@ -74,7 +75,7 @@ local TRIMMING = {
 local IS_NUMBER = {
   time = true, wall = true, highWall = true, highTime = true,
   count = true, bytes = true, transientCount = true, transientBytes = true,
-  keysBytes = true, gapsLength = true, gapsNext = true,
+  keysBytes = true, endingsBytes = true, gapsLength = true, gapsNext = true,
 }
 
 local stored = {}

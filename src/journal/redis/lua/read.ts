@@ -1,6 +1,7 @@
 /** The scripts that only read. Each looks at one moment of the journal, and returns no more than it is asked for. */
 
-import { COMMON } from './common.js';
+import { COMMON, STATE } from './common.js';
+import { ENDED_TOPICS } from './endings.js';
 
 /** Adds an entry to what is returned: its position, header, data and own id. Returns how many bytes its data has. */
 const ADD_ENTRY = `
@@ -149,6 +150,43 @@ while #found < count do
   min = '(' .. prefix .. '\255'
 end
 return found
+`;
+
+/**
+ * Lists endings. Arguments: how many, after those of updates up to which number, the clock of a test or nothing.
+ *
+ * Returns up to which number it has looked, whether there may be more, and of each ending its position, its value, and the
+ * numbers of its topics that have ended still, in one list.
+ */
+export const LIST_ENDINGS = `
+${COMMON}
+${STATE}
+local MAX_TOPICS = 1000
+local count, number = tonumber(ARGV[1]), tonumber(ARGV[2])
+local state = readState({}, CORE)
+advance(state, tonumber(ARGV[3]))
+${ENDED_TOPICS}
+local found, looked = {}, 0
+if state.endingsBytes == 0 then return {text(number), 0, found} end
+local positions = call('ZRANGEBYSCORE', ENDING_ORDER, '(' .. text(number), '+inf', 'LIMIT', 0, count)
+for _, position in ipairs(positions) do
+  -- Updates may have many topics.
+  if looked >= MAX_TOPICS then break end
+  number = select(2, parse(position))
+  local value = call('HGET', ENDINGS, position)
+  local prefixes = value and cjson.decode(value)[1] or {}
+  looked = looked + #prefixes
+  local topics = {}
+  eachEnded(prefixes, function(prefix, last, n)
+    if last == position and isEndOf(prefix, position) then topics[#topics + 1] = n end
+  end)
+  if #topics > 0 then
+    local n = #found
+    found[n + 1], found[n + 2], found[n + 3] = position, value, topics
+  end
+end
+local isMore = #positions == count or looked >= MAX_TOPICS
+return {text(number), isMore and 1 or 0, found}
 `;
 
 /** Returns the position and the own id of the oldest entry and of the newest. */
