@@ -194,3 +194,44 @@ export class SharedTime {
     if (this.#waiting.length > 0) this.#schedule();
   }
 }
+
+/**
+ * Work of which a herd may bring much at once, and of which only so many pieces are done in one turn of the event loop,
+ * or less where they take long.
+ */
+export class TurnQueue {
+  readonly #maxPerTurn: number;
+  readonly #waiting = new Set<() => void>();
+  readonly #budget = new TurnBudget();
+  /** How many have not had to wait in this turn. */
+  #atOnce = 0;
+  readonly #schedule = inNextTurn(() => this.#doSome());
+
+  constructor(maxPerTurn: number) {
+    this.#maxPerTurn = maxPerTurn;
+  }
+
+  /** Does a piece of work in its turn. Returns whether that was at once. */
+  add(work: () => void): boolean {
+    this.#schedule();
+    if (this.#waiting.size > 0 || this.#atOnce >= this.#maxPerTurn) {
+      this.#waiting.add(work);
+      return false;
+    }
+    this.#atOnce += 1;
+    work();
+    return true;
+  }
+
+  #doSome(): void {
+    let left = this.#maxPerTurn - this.#atOnce;
+    this.#atOnce = 0;
+    for (const work of this.#waiting) {
+      if (left === 0 || this.#budget.isOver) break;
+      left -= 1;
+      this.#waiting.delete(work);
+      work();
+    }
+    if (this.#waiting.size > 0) this.#schedule();
+  }
+}

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { inNextTurn, TurnBudget } from '../time-slice.js';
+import { TurnQueue } from '../time-slice.js';
 
 /**
  * How many connections close in one turn of the event loop. With an event stream on it each takes 50 to 100 µs: its
@@ -9,12 +9,7 @@ const MAX_PER_TURN = 100;
 
 type Destroy = Socket['_destroy'];
 
-/** What closes each of the connections that wait for their turn. */
-const waiting = new Set<() => void>();
-const budget = new TurnBudget();
-/** How many have not had to wait in this turn. */
-let atOnce = 0;
-const schedule = inNextTurn(closeSome);
+const turns = new TurnQueue(MAX_PER_TURN);
 
 /**
  * Closes this connection, when it is destroyed, as one of a few in each turn of the event loop. When ten thousand
@@ -38,24 +33,6 @@ function finish(this: Socket, callback: (error?: Error | null) => void): void {
 
 function destroyInTurn(this: Socket, ...parameters: Parameters<Destroy>): void {
   const close = () => Object.getPrototypeOf(this)._destroy.apply(this, parameters);
-  schedule();
-  if (waiting.size === 0 && atOnce < MAX_PER_TURN) {
-    atOnce += 1;
-    close();
-  } else {
-    this.pause(); // Or the parser of requests would go on with what arrives.
-    waiting.add(close);
-  }
-}
-
-function closeSome(): void {
-  let left = MAX_PER_TURN - atOnce;
-  atOnce = 0;
-  for (const close of waiting) {
-    if (left === 0 || budget.isOver) break;
-    left -= 1;
-    waiting.delete(close);
-    close();
-  }
-  if (waiting.size > 0) schedule();
+  // Or the parser of requests would go on with what arrives.
+  if (!turns.add(close)) this.pause();
 }
