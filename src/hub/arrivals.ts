@@ -1,6 +1,5 @@
 import { BEGINNING, comparePositions, type Position } from '../journal/journal.js';
 import { later } from '../journal/select.js';
-import type { EventStream } from '../sse/event-stream.js';
 
 /**
  * How long a client waits for a position that the journal has and this process has not followed yet. A process is
@@ -8,6 +7,13 @@ import type { EventStream } from '../sse/event-stream.js';
  * better elsewhere, or later: that is no sooner than its reconnection time, which is some seconds.
  */
 const MAX_WAIT_MS = 5_000;
+
+/** Who waits: a client's stream, or its response as long as there is no stream. */
+export interface Waiter {
+  readonly writable: boolean;
+  on(event: 'close', listener: () => void): unknown;
+  off(event: 'close', listener: () => void): unknown;
+}
 
 type Settle = (isReached: boolean) => void;
 
@@ -33,13 +39,13 @@ export class Arrivals {
    *
    * @param isComing asked when the time is over: whether it will be reached for certain. Then the client waits on.
    */
-  wait(position: Position, stream: EventStream, isComing: () => boolean): Promise<boolean> {
+  wait(position: Position, waiter: Waiter, isComing: () => boolean): Promise<boolean> {
     if (comparePositions(position, this.#through) <= 0) return Promise.resolve(true);
-    if (this.#isClosed || !stream.writable) return Promise.resolve(false);
+    if (this.#isClosed || !waiter.writable) return Promise.resolve(false);
     return new Promise((resolve) => {
       const settle = (isReached: boolean): void => {
         clearTimeout(timer);
-        stream.off('close', leave);
+        waiter.off('close', leave);
         resolve(isReached);
       };
       const leave = (): void => {
@@ -50,7 +56,7 @@ export class Arrivals {
         if (isComing()) timer.refresh();
         else leave();
       }, MAX_WAIT_MS).unref();
-      stream.on('close', leave);
+      waiter.on('close', leave);
       this.#add(position, settle);
     });
   }

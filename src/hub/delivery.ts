@@ -1,13 +1,15 @@
 import { comparePositions, type Entry, type Follower, type Position } from '../journal/journal.js';
 import { later } from '../journal/select.js';
 import type { EventStream } from '../sse/event-stream.js';
-import { TurnBudget } from '../time-slice.js';
+import { SharedTime, TurnBudget } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
 import { SelectionIndex } from '../topics/selection-index.js';
-import { Arrivals } from './arrivals.js';
+import { Arrivals, type Waiter } from './arrivals.js';
 import type { EntryFrames } from './entry-frames.js';
 import { FrameMemory } from './frame-memory.js';
 import { Group, type Written } from './group.js';
+import type { KnownEndings } from './known-endings.js';
+import { SelectionEnd } from './selection-end.js';
 import type { Window } from './window.js';
 
 /** What the journal is followed to: its next entry, or that the place in it was lost up to a position. */
@@ -30,6 +32,7 @@ export interface DeliveryEvents {
 export class Delivery implements Follower {
   readonly #window: Window;
   readonly #frames: EntryFrames;
+  readonly #endings: KnownEndings;
   /** Of the frames that the window holds. */
   readonly #memory = new FrameMemory();
   readonly #events: DeliveryEvents;
@@ -43,9 +46,10 @@ export class Delivery implements Follower {
   readonly #budget = new TurnBudget({ isUrgent: true });
   #scheduled: NodeJS.Immediate | undefined;
 
-  constructor(window: Window, frames: EntryFrames, events: DeliveryEvents) {
+  constructor(window: Window, frames: EntryFrames, endings: KnownEndings, events: DeliveryEvents) {
     this.#window = window;
     this.#frames = frames;
+    this.#endings = endings;
     this.#events = events;
   }
 
@@ -74,10 +78,10 @@ export class Delivery implements Follower {
 
   /**
    * Resolves when everything up to a position is delivered, with true; or with false if that takes too long, the
-   * stream closes or delivery ends.
+   * waiter closes or delivery ends.
    */
-  reached(position: Position, stream: EventStream): Promise<boolean> {
-    return this.#arrivals.wait(position, stream, () => this.#isOnItsWay(position));
+  reached(position: Position, waiter: Waiter): Promise<boolean> {
+    return this.#arrivals.wait(position, waiter, () => this.#isOnItsWay(position));
   }
 
   /** Resolves when everything up to a position is delivered, or delivery ends. */
@@ -132,6 +136,8 @@ export class Delivery implements Follower {
       const update = this.#window.add(next, frame);
       for (const group of groups) group.send(update, before);
     }
+    this.#endings.deliver(next);
+    if (next.last) for (const group of [...groups]) this.#finishIfOver(group);
     this.#arrivals.reach(next.position);
     return true;
   }
@@ -141,6 +147,7 @@ export class Delivery implements Follower {
     const before = this.#window.head;
     const through = later(this.#arrivals.through, lostThrough);
     this.#window.restart(through);
+    this.#endings.restart(through);
     const groups = this.#groups;
     this.#groups = new Map();
     this.#index = new SelectionIndex();
@@ -163,6 +170,37 @@ export class Delivery implements Follower {
     this.#groupOf(selection).join(stream);
   }
 
+  /** Ends the streams of all groups whose topics have ended: for when endings have become known that were not delivered. */
+  async finishWhatIsOver(): Promise<void> {
+    const slice = finishing.begin();
+    for (const group of [...this.#groups.values()]) {
+      if (slice.isOver) await slice.next();
+      this.#finishIfOver(group);
+    }
+  }
+
+  /** Ends a group's streams if all that they asked for has ended. */
+  #finishIfOver(group: Group): void {
+    const end = new SelectionEnd(this.#endings, group.selection);
+    const last = end.look();
+    if (last === 'unknown') void this.#findWhetherOver(group, end);
+    else if (last !== undefined) this.#finish(group);
+  }
+
+  async #findWhetherOver(group: Group, end: SelectionEnd): Promise<void> {
+    const slice = finishing.begin();
+    await end.find(slice);
+    while (end.look() === 'unknown') await end.find(slice);
+    if (end.look() !== undefined) this.#finish(group);
+  }
+
+  #finish(group: Group): void {
+    if (this.#groups.get(group.selection.key) !== group) return; // It has ended meanwhile.
+    this.#groups.delete(group.selection.key);
+    this.#index.delete(group);
+    group.finish();
+  }
+
   #groupOf(selection: Selection): Group {
     const existing = this.#groups.get(selection.key);
     if (existing !== undefined) return existing;
@@ -181,3 +219,6 @@ export class Delivery implements Follower {
     return group;
   }
 }
+
+/** Of all groups that may be over, which may be many at the same time. */
+const finishing = new SharedTime();

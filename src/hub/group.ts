@@ -2,6 +2,7 @@ import { Audience } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { SharedTime } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
+import { endInTurn } from './stream-ends.js';
 import type { Cursor, WindowEntry } from './window.js';
 
 /** How far a stream that has left its group had been written to. */
@@ -34,8 +35,8 @@ export class Group {
   #sent: Cursor | undefined;
   /** For each update that is queued and not yet written: how far its members have been written to before it. */
   readonly #queued: Written[] = [];
-  /** How far all members that are left will have been written to, once the group has ended. */
-  #end: Written | undefined;
+  /** Once the group has ended: what becomes of a member that was written what is queued. */
+  #release: ((stream: EventStream) => void) | undefined;
 
   constructor(selection: Selection, { onStall, onLost, onEmpty }: GroupEvents) {
     this.selection = selection;
@@ -48,7 +49,7 @@ export class Group {
       },
       onFlush: (count) => {
         this.#queued.splice(0, count);
-        if (this.#end && this.#queued.length === 0) void this.#letGo(this.#end);
+        this.#letGoIfWritten();
       },
       onEmpty,
     });
@@ -71,15 +72,29 @@ export class Group {
    * have everything up to `head`.
    */
   end(head: Cursor): void {
-    this.#end = { through: head, newest: this.#sent };
-    if (this.#queued.length === 0) void this.#letGo(this.#end);
+    const written = { through: head, newest: this.#sent };
+    this.#release = (stream) => this.#onLost(stream, written);
+    this.#letGoIfWritten();
   }
 
-  async #letGo(written: Written): Promise<void> {
+  /**
+   * Ends the group and its members' streams: all that they asked for has ended. Nothing more is sent to it; the streams
+   * end when they have been written what is queued.
+   */
+  finish(): void {
+    this.#release = endInTurn;
+    this.#letGoIfWritten();
+  }
+
+  #letGoIfWritten(): void {
+    if (this.#release !== undefined && this.#queued.length === 0) void this.#letGo(this.#release);
+  }
+
+  async #letGo(release: (stream: EventStream) => void): Promise<void> {
     const slice = lettingGo.begin();
     for (const stream of this.#audience) {
       if (slice.isOver) await slice.next();
-      if (this.#audience.delete(stream)) this.#onLost(stream, written);
+      if (this.#audience.delete(stream)) release(stream);
     }
   }
 }

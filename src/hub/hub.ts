@@ -1,20 +1,26 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   type AppendOptions,
   BEGINNING,
+  comparePositions,
   type EntryRef,
   type Following,
+  isPosition,
   type Journal,
 } from '../journal/journal.js';
 import { later } from '../journal/select.js';
 import type { EventStream } from '../sse/event-stream.js';
-import type { TimeSlice } from '../time-slice.js';
+import { SharedTime, type TimeSlice } from '../time-slice.js';
 import type { Addressed, Selection } from '../topics/selection.js';
+import type { Waiter } from './arrivals.js';
 import { CatchUps } from './catch-ups.js';
 import { Delivery } from './delivery.js';
 import { EntryFrames } from './entry-frames.js';
 import type { Written } from './group.js';
 import { JournalReads } from './journal-reads.js';
 import { JournalTopics } from './journal-topics.js';
+import { KnownEndings } from './known-endings.js';
+import { SelectionEnd } from './selection-end.js';
 import { type Gap, type Start, Subscription, type SubscriptionParts } from './subscription.js';
 import { TemplateCosts } from './template-costs.js';
 import { type Publication, ValidUpdates } from './update.js';
@@ -45,11 +51,19 @@ export interface SubscribeOptions {
   readonly gap?: Gap | undefined;
   /** First the newest held update of each topic. Not together with `start`, which has them all. */
   readonly latest?: boolean;
+  /**
+   * Nothing of before is sent: not even when all topics have ended, where otherwise a subscription without `start` gets
+   * all that is held. So it is where a `gap` is told.
+   */
+  readonly withheld?: boolean | undefined;
   /** Who this is, for the log. */
   readonly identity?: string;
 }
 
 const DEFAULTS = { windowMaxBytes: 64 * 1024 * 1024, slowClients: 'catch-up' } as const;
+
+/** How long it takes until endings that could not be loaded are asked for again. */
+const RELOAD_MS = 1_000;
 
 /** How many updates are looked at to find the newest that somebody sees. */
 const MAX_LOOKED_AT = 10_000;
@@ -78,6 +92,7 @@ export class Hub {
   readonly #options: Settings;
   readonly #delivery: Delivery;
   readonly #frames: EntryFrames;
+  readonly #endings = new KnownEndings();
   readonly #parts: SubscriptionParts;
   /** Live subscriptions and those that catch up. */
   readonly #subscriptions = new Map<EventStream, Subscription>();
@@ -86,17 +101,27 @@ export class Hub {
   readonly #templates = new TemplateCosts();
   #slow = 0;
   #following: Following | undefined;
+  #isLoading = false;
+  #isClosed = false;
 
   /**
    * Opens a hub over a journal, which stays the caller's to close, after the hub.
    *
-   * @throws {JournalError} as `Journal.follow` does.
+   * @throws {JournalError} as `Journal.follow` and `Journal.endings` do.
    */
   static async open(journal: Journal, options: HubOptions = {}): Promise<Hub> {
     const { log = console.error, logOften = (_, message) => log(message), ...given } = options;
     const hub = new Hub(journal, { ...DEFAULTS, ...given, logOften });
-    hub.#following = await journal.follow(hub.#delivery);
-    hub.#delivery.open(hub.#following.after);
+    const following = await journal.follow(hub.#delivery);
+    hub.#following = following;
+    try {
+      hub.#endings.restart(following.after);
+      await hub.#endings.load(journal);
+    } catch (error) {
+      hub.close();
+      throw error;
+    }
+    hub.#delivery.open(following.after);
     return hub;
   }
 
@@ -109,7 +134,7 @@ export class Hub {
         `The update at ${position} cannot be sent and is left out. ${String(error)}`,
       );
     });
-    const delivery = new Delivery(window, frames, {
+    const delivery = new Delivery(window, frames, this.#endings, {
       onStall: (stream, written) => this.#stalled(stream, written),
       onLost: (stream, written) => this.#fallBehind(stream, written),
       onRestart: (after) => {
@@ -117,6 +142,7 @@ export class Hub {
           'place lost',
           `The place in the journal was lost. What clients have missed up to ${after} is read from it.`,
         );
+        void this.#reloadEndings();
       },
     });
     this.#delivery = delivery;
@@ -128,6 +154,7 @@ export class Hub {
       reads: new JournalReads(journal, window, frames),
       topics: new JournalTopics(journal, window),
       catchUps: new CatchUps(),
+      endings: this.#endings,
       transientTopics: options.transientTopics,
       reached: async (position, stream) => {
         const isReached = await delivery.reached(position, stream);
@@ -198,20 +225,54 @@ export class Hub {
   }
 
   /**
-   * Sends a stream what its selection admits, in journal order and each update once, until it closes. A
-   * subscription that starts now, without what was before, is live when this returns. A stream that has
-   * closed is not subscribed.
+   * Whether nothing comes any more for a client of this selection that reads on from there: all its topics have ended,
+   * and it has had the last update. Then it is answered 204, after which an `EventSource` does not come back. `subscribe`
+   * would end its stream, and it would come back for ever.
+   *
+   * @param start as `locate` found it. A client may have had more, from another process, than this one has followed;
+   *   then this takes some seconds at most.
+   * @param client its response: if it leaves meanwhile, that is over.
+   */
+  async isOver(selection: Selection, start: Start, client: Waiter = NOBODY): Promise<boolean> {
+    const end = new SelectionEnd(this.#endings, selection);
+    const { after, gap } = start;
+    if (!end.isPossible || (after === undefined && gap === undefined)) return false;
+    if (after !== undefined && !(await this.#delivery.reached(after, client))) return false;
+    const slice = finding.begin();
+    while (end.look() === 'unknown') await end.find(slice);
+    const last = end.look();
+    if (last === undefined || last === 'unknown') return false;
+    if (after !== undefined) return comparePositions(last.position, after) <= 0;
+    // The last update has been trimmed, with all before it: its id is known nevertheless.
+    const id = gap?.lastEventID ?? '';
+    if (gap?.reason !== 'trimmed') return id === last.id;
+    return isPosition(id) && comparePositions(last.position, id) <= 0;
+  }
+
+  /**
+   * Whether a topic has ended, as far as this process has followed the journal, and as long as the journal remembers
+   * that. For the app itself: it asks nothing about who may know.
+   */
+  hasEnded(topic: string): boolean {
+    return this.#endings.lastOf(topic) !== undefined;
+  }
+
+  /**
+   * Sends a stream what its selection admits, in journal order and each update once, until it closes, or until all
+   * topics of the selection have ended: then the stream ends. A subscription that starts now, without what was before,
+   * is live when this returns; if all its topics have ended, it gets all that is held instead. A stream that has closed is
+   * not subscribed.
    */
   subscribe(stream: EventStream, selection: Selection, options: SubscribeOptions = {}): void {
     if (!stream.writable) return; // It has closed already, and would never leave.
-    const { start, latest, gap, identity = 'a subscriber' } = options;
+    const { start, latest, gap, withheld = gap !== undefined, identity = 'a subscriber' } = options;
     const subscription = new Subscription(this.#parts, stream, selection, identity);
     this.#subscriptions.set(stream, subscription);
     this.#templates.add(selection);
     stream.on('close', this.#forget);
     if (start) this.#watch(subscription, subscription.startAt(start));
     else if (latest) this.#watch(subscription, subscription.startWithLatest(gap));
-    else subscription.startAtHead(gap);
+    else this.#watch(subscription, subscription.startNow(withheld, gap));
   }
 
   /** Whether the templates of a selection, with those of all subscriptions, cost no more than this. */
@@ -252,13 +313,14 @@ export class Hub {
 
   /** Stops delivering. Streams are their owner's to end. */
   close(): void {
+    this.#isClosed = true;
     this.#following?.close();
     this.#delivery.close();
   }
 
   /** Ends the stream of a subscription whose work has failed. */
-  #watch(subscription: Subscription, work: Promise<void>): void {
-    work.catch((error: unknown) => {
+  #watch(subscription: Subscription, work: Promise<void> | undefined): void {
+    work?.catch((error: unknown) => {
       // Nothing is lost: the client comes back with the last id that it has.
       this.#options.logOften(
         'unreadable',
@@ -266,6 +328,26 @@ export class Hub {
       );
       subscription.stream.end();
     });
+  }
+
+  /** Loads the endings anew, however long that takes, and ends the streams of those that came unnoticed. */
+  async #reloadEndings(): Promise<void> {
+    if (this.#isLoading) return;
+    this.#isLoading = true;
+    while (!this.#endings.isComplete && !this.#isClosed) {
+      try {
+        await this.#endings.load(this.#journal);
+      } catch (error) {
+        if (this.#isClosed) break;
+        this.#options.logOften(
+          'unreadable',
+          `The endings of topics cannot be read from the journal. ${String(error)}`,
+        );
+        await delay(RELOAD_MS, undefined, { ref: false });
+      }
+    }
+    this.#isLoading = false;
+    await this.#delivery.finishWhatIsOver();
   }
 
   /** A live client does not read, and is delivered to no longer. */
@@ -294,3 +376,9 @@ export class Hub {
     if (subscription) this.#watch(subscription, subscription.fallBehind(written));
   }
 }
+
+/** For those who wait without a client. */
+const NOBODY: Waiter = { writable: true, on: () => undefined, off: () => undefined };
+
+/** Of all that ask whether all is over. */
+const finding = new SharedTime();

@@ -7,6 +7,7 @@
 export {
   type AppendKey,
   type AppendOptions,
+  type Ending,
   type Entry,
   type EntryRef,
   type Journal,

@@ -1,4 +1,10 @@
-import { comparePositions, type Entry, type Position, positionAfter } from '../journal/journal.js';
+import {
+  comparePositions,
+  type Entry,
+  type EntryRef,
+  type Position,
+  positionAfter,
+} from '../journal/journal.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
 import { Admission } from '../topics/admission.js';
 import type { Selection } from '../topics/selection.js';
@@ -100,7 +106,7 @@ export class LatestReader {
     if (last === undefined) return NOTHING;
     this.#last = last.cursor.position;
     const frames = latest.map(({ frame }) => frame);
-    return { kind: 'frames', frames, lastEventId: last.cursor.id };
+    return { kind: 'frames', frames, last: last.cursor };
   }
 
   #upToHead(cursor: Cursor): Cursor {
@@ -161,7 +167,7 @@ export class LatestReader {
     );
     const frames: Buffer[] = [];
     let bytes = 0;
-    let lastEventId = '';
+    let last: EntryRef | undefined;
     for (const { position, entry } of some) {
       if (turn.isOver) await turn.next();
       const frame = entry && encoder.encode(entry);
@@ -171,9 +177,9 @@ export class LatestReader {
       this.#last = position;
       if (entry === undefined || frame === undefined) continue;
       frames.push(frame);
-      lastEventId = entry.id;
+      last = entry;
     }
-    return frames.length === 0 ? NOTHING : { kind: 'frames', frames, lastEventId };
+    return last === undefined ? NOTHING : { kind: 'frames', frames, last };
   }
 
   /** Finds the newest of each topic of which the window has nothing after a cursor. */

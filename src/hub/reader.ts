@@ -1,4 +1,10 @@
-import { BEGINNING, comparePositions, type Journal, type Position } from '../journal/journal.js';
+import {
+  BEGINNING,
+  comparePositions,
+  type EntryRef,
+  type Journal,
+  type Position,
+} from '../journal/journal.js';
 import { later } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
 import { Admission } from '../topics/admission.js';
@@ -23,7 +29,7 @@ export interface Sources {
 /** What a reader came upon. */
 export type Step =
   /** The next updates of its selection, at most a batch of them. */
-  | { readonly kind: 'frames'; readonly frames: readonly Buffer[]; readonly lastEventId: string }
+  | { readonly kind: 'frames'; readonly frames: readonly Buffer[]; readonly last: EntryRef }
   /** Updates that it should have come upon are no longer held. */
   | { readonly kind: 'gap'; readonly reason: 'trimmed' | 'damaged' }
   /** Updates that are not of its selection. There may be more. */
@@ -105,7 +111,7 @@ export class Reader {
     const last = entries.at(-1);
     if (last === undefined) return NOTHING;
     const frames = entries.map(({ frame }) => frame);
-    return { kind: 'frames', frames, lastEventId: last.cursor.id };
+    return { kind: 'frames', frames, last: last.cursor };
   }
 
   /** Reads what is older than the window. */
@@ -131,7 +137,7 @@ export class Reader {
     }
     const frames: Buffer[] = [];
     let bytes = 0;
-    let lastEventId = '';
+    let last: EntryRef | undefined;
     const { topics: asked, hasGrants } = this.#selection;
     const entriesPerLook = asked === undefined || hasGrants ? 1 : ENTRIES_PER_LOOK;
     for (const [index, each] of batch.entries.entries()) {
@@ -143,17 +149,17 @@ export class Reader {
       if (frame === undefined) continue;
       frames.push(frame);
       bytes += frame.length;
-      lastEventId = entry.id;
+      last = entry;
       if (bytes < CHUNK_BYTES) continue;
       this.#at = { in: 'journal', after: entry.position };
-      return { kind: 'frames', frames, lastEventId };
+      return { kind: 'frames', frames, last };
     }
     // At the end of the range the window goes on; its start may have moved since, and then we read again.
     this.#at =
       batch.isLast || batch.through === undefined
         ? { in: 'window', cursor: this.#notTrimmed(batch.start) }
         : { in: 'journal', after: batch.through };
-    return frames.length === 0 ? NOTHING : { kind: 'frames', frames, lastEventId };
+    return last === undefined ? NOTHING : { kind: 'frames', frames, last };
   }
 
   /** Whether updates that it asks for may have been trimmed after a position. */

@@ -1,11 +1,14 @@
-import { BEGINNING, type Position } from '../journal/journal.js';
+import { BEGINNING, comparePositions, type EntryRef, type Position } from '../journal/journal.js';
 import { inChunks } from '../sse/chunks.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selection } from '../topics/selection.js';
 import { type CatchUps, ClientGone, type Turn } from './catch-ups.js';
 import type { Written } from './group.js';
+import type { KnownEndings, LastUpdate } from './known-endings.js';
 import { LatestReader } from './latest-reader.js';
-import { Reader, type Sources, type Step } from './reader.js';
+import { NOTHING, Reader, type Sources, type Step } from './reader.js';
+import { SelectionEnd } from './selection-end.js';
+import { endInTurn } from './stream-ends.js';
 import type { Cursor } from './window.js';
 
 /** Where a subscription starts to read, as `Hub.locate` found it. */
@@ -36,6 +39,7 @@ export type GapReason = 'trimmed' | 'unknown' | 'damaged' | 'withheld';
 /** What a subscription does with its stream. */
 export interface SubscriptionParts extends Sources {
   readonly catchUps: CatchUps;
+  readonly endings: KnownEndings;
   /** Resolves with whether the window has come up to a position: false if that takes too long, or the stream closes. */
   reached(position: Position, stream: EventStream): Promise<boolean>;
   /** Makes the stream live. Its cursor is at the head: what is delivered from now on is for the hub to send. */
@@ -49,8 +53,8 @@ interface Pumped {
 
 /**
  * Pumps what a reader comes upon into a client's stream, as fast as the client reads, until there is no more; then
- * the stream is live. The same whether the client replays after `Last-Event-ID` or was too slow for a while. It ends
- * with its stream.
+ * the stream is live, or, if all its topics have ended, ends. The same whether the client replays after `Last-Event-ID`
+ * or was too slow for a while. It ends with its stream.
  */
 export class Subscription {
   readonly stream: EventStream;
@@ -60,8 +64,8 @@ export class Subscription {
   readonly #parts: SubscriptionParts;
   /** Where it has become live; undefined as long as it is not. A reader is there only while it catches up. */
   #liveSince: Cursor | undefined;
-  /** The last id that the client has been sent or has given. */
-  #lastEventId: string;
+  /** The last id that the client has been sent or has given, and up to where it has everything by that. */
+  #last: EntryRef;
 
   constructor(
     parts: SubscriptionParts,
@@ -73,7 +77,7 @@ export class Subscription {
     this.stream = stream;
     this.selection = selection;
     this.identity = identity;
-    this.#lastEventId = stream.lastEventId;
+    this.#last = { id: stream.lastEventId, position: BEGINNING };
   }
 
   /**
@@ -86,6 +90,7 @@ export class Subscription {
       this.stream.end();
       return;
     }
+    if (after !== undefined) this.#last = { id: this.#last.id, position: after };
     const reader = new Reader(this.#parts, this.selection);
     await reader.startAfter(after);
     if (gap) await this.#sendGap(gap);
@@ -97,19 +102,60 @@ export class Subscription {
    * an id without data, which dispatches nothing: should it be lost before its first update, it has an id to come
    * back with. It is the position, since an own id may be the secret of a private update.
    *
+   * If all topics have ended, nothing comes from now on. Then it starts with all that is held, unless that is withheld.
+   *
    * @param gap told first, of a client whose own cursor is not read on from.
+   * @returns undefined if the stream is live; otherwise when it is, or its work is done.
    */
-  startAtHead(gap?: Gap): void {
-    this.#sendHead(gap);
+  startNow(isPastWithheld: boolean, gap?: Gap): Promise<void> | undefined {
+    const { endings } = this.#parts;
+    const end = new SelectionEnd(endings, this.selection);
+    if (end.look() !== undefined) {
+      return isPastWithheld ? this.#startAtHead(gap) : this.#startUnlessOver(end);
+    }
+    // If it turns out that all has ended, the client is to come back without an id, and get what is held.
+    if (endings.isComplete || isPastWithheld || !end.isPossible) this.#sendHead(gap);
     this.#join();
+    return undefined;
   }
 
   /** Starts with the newest held update of each topic, and goes on with what comes after this call. */
   async startWithLatest(gap?: Gap): Promise<void> {
-    this.#sendHead(gap);
+    const { head } = this.#parts.window;
     const reader = new Reader(this.#parts, this.selection);
-    await this.#pump(new LatestReader(this.#parts, this.selection));
+    const latest = new LatestReader(this.#parts, this.selection);
+    const end = new SelectionEnd(this.#parts.endings, this.selection);
+    // With the head's id, a client that is cut off now would come back to an end, without what it came for.
+    if (end.look() !== undefined && (await this.#isOver(end))) this.#tellGap(gap);
+    else this.#sendHead(gap, head);
+    await this.#pump(latest);
     await this.#catchUp(reader);
+  }
+
+  async #startAtHead(gap: Gap | undefined): Promise<void> {
+    this.#sendHead(gap);
+    await this.#catchUp(new Reader(this.#parts, this.selection));
+  }
+
+  /** Starts with what comes after this call, unless all has ended. Nothing is sent before that is known. */
+  async #startUnlessOver(end: SelectionEnd): Promise<void> {
+    const { head } = this.#parts.window;
+    const reader = new Reader(this.#parts, this.selection);
+    if (await this.#isOver(end)) {
+      await this.startAt({ after: undefined, lastEventID: 'earliest' });
+      return;
+    }
+    this.#sendHead(undefined, head);
+    await this.#catchUp(reader);
+  }
+
+  /** Finds out whether all has ended. That may have changed when this resolves. */
+  async #isOver(end: SelectionEnd): Promise<boolean> {
+    let isOver = false;
+    await this.#pump(untilKnown(end), () => {
+      isOver = end.look() !== undefined;
+    });
+    return isOver;
   }
 
   /** A live client stopped reading. Goes on from the last update that was written to it, and is live again after that. */
@@ -117,14 +163,25 @@ export class Subscription {
     const since = this.#liveSince ?? through;
     this.#liveSince = undefined;
     // What was written before it joined was not written to it.
-    if (newest && since.ordinal < newest.ordinal) this.#lastEventId = newest.id as string;
+    if (newest && since.ordinal < newest.ordinal) this.#note(newest as EntryRef);
     const from = since.ordinal < through.ordinal ? through : since;
     await this.#catchUp(new Reader(this.#parts, this.selection, from));
   }
 
-  /** Reads on until there is no more, and then the stream is live. */
+  /** Reads on until there is no more, and then the stream is live, or ends if all has ended. */
   async #catchUp(reader: Reader): Promise<void> {
-    await this.#pump(reader, () => this.#join());
+    const end = new SelectionEnd(this.#parts.endings, this.selection);
+    await this.#pump(inTurn(reader, untilKnown(end)), () => {
+      const last = end.look();
+      if (last === undefined) this.#join();
+      else this.#end(last as LastUpdate);
+    });
+  }
+
+  /** Ends the stream. Its client is to come back with an id at the last update or after it. */
+  #end({ position }: LastUpdate): void {
+    if (comparePositions(this.#last.position, position) < 0) this.stream.send({ id: position });
+    endInTurn(this.stream);
   }
 
   #join(): void {
@@ -154,17 +211,27 @@ export class Subscription {
 
   async #send(step: Step): Promise<void> {
     if (step.kind === 'gap') {
-      await this.#sendGap({ lastEventID: this.#lastEventId, reason: step.reason });
+      await this.#sendGap({ lastEventID: this.#last.id, reason: step.reason });
     } else if (step.kind === 'frames') {
-      this.#lastEventId = step.lastEventId;
+      this.#note(step.last);
       for (const { bytes } of inChunks(step.frames)) this.stream.sendBytes(bytes);
     }
   }
 
-  #sendHead(gap: Gap | undefined): void {
-    const { position } = this.#parts.window.head;
-    this.#lastEventId = position === BEGINNING ? 'earliest' : position;
-    this.stream.send({ id: this.#lastEventId });
+  /** Entries are large: only what names them is kept. */
+  #note({ id, position }: EntryRef): void {
+    this.#last = { id, position };
+  }
+
+  #sendHead(gap: Gap | undefined, { position }: Cursor = this.#parts.window.head): void {
+    const id = position === BEGINNING ? 'earliest' : position;
+    this.#last = { id, position };
+    this.stream.send({ id });
+    this.#tellGap(gap);
+  }
+
+  /** Of what is not read on from. */
+  #tellGap(gap: Gap | undefined): void {
     if (gap) this.stream.send({ event: 'gap', data: JSON.stringify({ ...gap, oldest: null }) });
   }
 
@@ -186,4 +253,27 @@ export class Subscription {
       if (!stream.stalled || stream.destroyed) done();
     });
   }
+}
+
+/** Finds out what is to be known of an end. */
+function untilKnown(end: SelectionEnd): Pumped {
+  return {
+    get isDone() {
+      return end.look() !== 'unknown';
+    },
+    async next(turn) {
+      await end.find(turn);
+      return NOTHING;
+    },
+  };
+}
+
+/** One after the other; done when both are, in one turn. */
+function inTurn(first: Pumped, second: Pumped): Pumped {
+  return {
+    get isDone() {
+      return first.isDone && second.isDone;
+    },
+    next: (turn) => (first.isDone ? second : first).next(turn),
+  };
 }

@@ -149,6 +149,11 @@ export class Endings {
     return record !== undefined && !this.#remembered.isTooOld(record, now);
   }
 
+  /** The update that a topic has ended with, for those who count on no age. */
+  lastOf(topic: string): Ending['update'] | undefined {
+    return this.#byTopic.size === 0 ? undefined : this.#byTopic.get(topic)?.entry.update;
+  }
+
   /**
    * The endings that are not too old, in pages of at most 1,000, each in a turn of its own.
    *

@@ -99,6 +99,8 @@ const updateSchema = z.strictObject({
     .min(0, 'retry must not be negative')
     .optional(),
   private: z.boolean('private must be true or false').default(false),
+  last: z.boolean('last must be true or false').optional(),
+  reopen: z.boolean('reopen must be true or false').optional(),
 });
 
 function emptyToNone(text: string | undefined): string | undefined {
@@ -212,8 +214,8 @@ function toUpdate(
   }
   const { success, data: fields, error } = updateSchema.safeParse(input);
   if (!success) ctx.throw(400, where(line) + explain(error));
-  const { topic: topics, data, type, id, retry, private: isPrivate } = fields;
-  return { topics, data, type, id, retry, private: isPrivate, publisher, scope };
+  const { topic: topics, data, type, id, retry, private: isPrivate, last, reopen } = fields;
+  return { topics, data, type, id, retry, private: isPrivate, last, reopen, publisher, scope };
 }
 
 /** Whether an update is a topic and a text, as most are: what the schema makes of them needs no schema, which takes a microsecond. */
@@ -286,6 +288,8 @@ function fromForm(ctx: Context, body: string): Record<string, unknown> {
     id: form.get('id') ?? undefined,
     retry: retry && Number(retry),
     private: form.has('private'),
+    last: form.has('last'),
+    reopen: form.has('reopen'),
   };
 }
 

@@ -34,6 +34,8 @@ export interface SubscribeContext extends SseContext {
     readonly start: Start | undefined;
     /** What is told of a cursor that is not read on from. */
     readonly gap: Gap | undefined;
+    /** It gets nothing of before its stream was opened. */
+    readonly isPastWithheld: boolean;
     /** Whether it first gets the newest update of each topic. */
     readonly latest: boolean;
   };
@@ -59,14 +61,21 @@ export function admitSubscriber(
     const cursor = readLastEventId(ctx.req);
     const selection = new Selection(selectors, grants?.subscribe ?? []);
     // Browsers send a cursor by themselves, and do not come back after a 401: so the stream opens, and says so.
-    const isWithheld = cursor !== '' && withheld?.has('no-replay') === true;
-    const start = cursor === '' || isWithheld ? undefined : await hub.locate(cursor, selection);
+    const isPastWithheld = withheld?.has('no-replay') === true;
+    const isCursorWithheld = cursor !== '' && isPastWithheld;
+    const located = cursor === '' ? undefined : await hub.locate(cursor, selection);
+    if (located && (await hub.isOver(selection, located, ctx.res))) {
+      stopForGood(ctx);
+      return;
+    }
+    const start = isPastWithheld ? undefined : located;
     if (start) ctx.set('Last-Event-ID', toAscii(start.lastEventID));
     ctx.subscriber = {
       selection,
       grants,
       start,
-      gap: isWithheld ? { lastEventID: cursor, reason: 'withheld' } : undefined,
+      gap: isCursorWithheld ? { lastEventID: cursor, reason: 'withheld' } : undefined,
+      isPastWithheld,
       latest,
     };
     return next(); // Not awaited: what is known here is not kept for as long as the stream is open.
@@ -80,12 +89,20 @@ export function subscribe(
 ): Middleware<object, SubscribeContext> {
   return function subscribe(ctx) {
     const { eventStream: stream } = ctx;
-    const { selection, grants, start, gap, latest } = ctx.subscriber;
+    const { selection, grants, start, gap, isPastWithheld, latest } = ctx.subscriber;
     const identity = grants?.subject === undefined ? ctx.ip : `${ctx.ip} ${grants.subject}`;
-    hub.subscribe(stream, selection, { start, gap, latest, identity });
+    hub.subscribe(stream, selection, { start, gap, withheld: isPastWithheld, latest, identity });
     if (grants !== undefined) endWithToken(stream, grants);
     presence?.start(stream, selection.selectors, grants);
   };
+}
+
+/** Answers a client that has had everything and comes back: nothing of its topics will come. */
+function stopForGood(ctx: Context): void {
+  // HTML, section 9.2.1: "Clients will reconnect if the connection is closed; a client can be told to stop reconnecting
+  // using the HTTP 204 No Content response code."
+  ctx.status = 204;
+  ctx.set('Cache-Control', 'no-store'); // The topic may be reopened.
 }
 
 /** Ends a stream when its token does, or the key that the token was verified with. */

@@ -79,6 +79,8 @@ function describe(error: unknown): Description {
   if (error instanceof JournalError) {
     if (error.code === 'ERR_ID_TAKEN') return { status: 422, detail: error.message, headers: {} };
     if (error.code === 'ERR_KEY_TAKEN') return { status: 422, detail: KEY_TAKEN, headers: {} };
+    if (error.code === 'ERR_TOPIC_ENDED')
+      return { status: 409, detail: error.message, headers: {} };
     const isUnknown = error.code === 'ERR_JOURNAL_OUTCOME_UNKNOWN';
     const detail = isUnknown ? OUTCOME_UNKNOWN : error.message;
     return { status: 503, detail, headers: { 'Retry-After': String(RETRY_SECONDS) } };

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { Hub, type HubOptions } from '../../src/hub/hub.js';
 import type { Journal, Update } from '../../src/journal/journal.js';
@@ -54,11 +55,15 @@ export class HubClient {
         this.#arrived();
       },
     });
+    this.ended = once(this.stream, 'end');
     this.stream.setEncoding('utf8').on('data', (text: string) => {
       this.#text += text;
       parser.feed(text);
     });
   }
+
+  /** Resolves when the server has ended the stream, and all has arrived. */
+  readonly ended: Promise<unknown>;
 
   /** What a browser would send as `Last-Event-ID`. */
   get lastEventId(): string | undefined {
@@ -100,13 +105,13 @@ export class HubClient {
 export async function subscribe(
   { hub }: Pick<TestHub, 'hub'>,
   topics: string | string[],
-  options: { from?: string; grants?: string[]; latest?: boolean } = {},
+  options: { from?: string; grants?: string[]; latest?: boolean; withheld?: boolean } = {},
 ): Promise<HubClient> {
-  const { from, grants, latest = false } = options;
+  const { from, grants, latest = false, withheld } = options;
   const client = new HubClient(from);
   const wanted = selection(topics, grants);
   const start = from === undefined ? undefined : await hub.locate(from, wanted);
-  hub.subscribe(client.stream, wanted, { start, latest, identity: 'a test' });
+  hub.subscribe(client.stream, wanted, { start, latest, withheld, identity: 'a test' });
   return client;
 }
 
