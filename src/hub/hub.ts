@@ -21,6 +21,12 @@ import { JournalReads } from './journal-reads.js';
 import { JournalTopics } from './journal-topics.js';
 import { KnownEndings } from './known-endings.js';
 import { SelectionEnd } from './selection-end.js';
+import {
+  type Streamed,
+  type StreamOptions,
+  streamSource,
+  type UpdateSource,
+} from './stream-source.js';
 import { type Gap, type Start, Subscription, type SubscriptionParts } from './subscription.js';
 import { TemplateCosts } from './template-costs.js';
 import { type Publication, ValidUpdates } from './update.js';
@@ -191,6 +197,30 @@ export class Hub {
   ): Promise<readonly EntryRef[]> {
     const { list } = updates instanceof ValidUpdates ? updates : new ValidUpdates(updates);
     return this.#journal.append(list, options);
+  }
+
+  /**
+   * Publishes all that a source yields, and reads it no faster than the journal takes it. A text is the data of an
+   * update. What comes within a turn of the event loop is appended together, one append at a time, in order.
+   *
+   * When the source has come to its end, an update of the type `end` follows, which is the `last` of the topics: they
+   * end with it. If the source fails, that is one of the type `failure`; if the signal aborts, `cancelled`. Whoever else
+   * ends the topics meanwhile ends this, too.
+   *
+   * While the journal cannot be reached, an append is repeated for `retryMs`, and is there once. If it fails for good, or
+   * the process is killed, the topics are left without an end: {@link Hub.hasEnded} tells which.
+   *
+   * @returns when all is published.
+   * @throws what the source throws, when that it failed is published; or what is wrong with an item or an option.
+   *   {@link JournalError} as `Journal.append` does; the source is closed then. {AggregateError} if the source has failed
+   *   and that could not be published.
+   */
+  stream(
+    topics: string | readonly string[],
+    source: UpdateSource,
+    options?: StreamOptions,
+  ): Promise<Streamed> {
+    return streamSource((updates, how) => this.publish(updates, how), topics, source, options);
   }
 
   /**

@@ -26,5 +26,12 @@ export {
   type HubStatistics,
   type SubscribeOptions,
 } from './hub.js';
+export type {
+  LastOf,
+  SourceUpdate,
+  Streamed,
+  StreamOptions,
+  UpdateSource,
+} from './stream-source.js';
 export type { Gap, GapReason, Start } from './subscription.js';
 export { type Publication, UpdateError, type ValidUpdates } from './update.js';
