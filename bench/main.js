@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { describeMachine, openFilesLimit, pinGenerator, warnings } from './machine.js';
 import { measures } from './measures/index.js';
-import { killServers, peers, start } from './peers.js';
+import { canServe, killServers, peers, start } from './peers.js';
 import { terminalTable } from './report.js';
 import { ratioTo, summarize } from './statistics.js';
 
@@ -21,7 +21,7 @@ class UsageError extends Error {}
 const HELP = `npm run bench -- [options]
 
   --quick           about a minute: one short round of measures 1, 2, 4 and 8 without naive Koa, unless others are named
-  --measures 1,2    only these measures (1 to 10)
+  --measures 1,2    only these measures (1 to 11)
   --peers a,b       only these servers: ${peers.map(({ id }) => id).join(', ')}
   --rounds N        instead of 5
   --output FILE     where the results go, instead of bench/results/results.json
@@ -105,8 +105,9 @@ async function bench() {
   );
 }
 
-async function runMeasure(measure, candidates, { size, rounds }) {
-  const { number, title, metrics } = measure;
+async function runMeasure(measure, chosenPeers, { size, rounds }) {
+  const { number, title, metrics, serves } = measure;
+  const candidates = chosenPeers.filter((peer) => canServe(peer, serves));
   const { variants: only } = measure.sizes[size];
   const variants = measure.variants.filter(({ id }) => only?.includes(id) ?? true);
   const turns = variants.flatMap((variant) =>
@@ -148,7 +149,7 @@ async function runOnce(measure, { peer, variant }, size) {
   const cpuProfile = options['cpu-prof']
     ? `${resultsDirectory}profiles/${measure.number}-${variant.id}-${peer.id}`
     : undefined;
-  const server = await start(peer, { cpuProfile, nodes: variant.nodes });
+  const server = await start(peer, { cpuProfile, nodes: variant.nodes, serves: measure.serves });
   let deadline;
   try {
     return await Promise.race([

@@ -49,6 +49,7 @@ export const peers = [
     id: 'floor',
     label: 'node:http (floor)',
     file: 'servers/floor.js',
+    tokens: ['servers/tokens/floor.js'],
     topics: true,
     ...raw({ subscribe: '/', publish: '/' }),
   },
@@ -56,12 +57,14 @@ export const peers = [
     id: 'naive',
     label: 'naive Koa',
     file: 'servers/naive-koa.js',
+    tokens: ['servers/tokens/naive-koa.js'],
     ...raw({ subscribe: '/', publish: '/' }),
   },
   {
     id: 'better-sse',
     label: `better-sse ${versionOf('better-sse')}`,
     file: 'servers/better-sse.js',
+    tokens: ['servers/tokens/better-sse.js'],
     installed: versionOf('better-sse') !== '',
     ...raw({ subscribe: '/', publish: '/' }),
   },
@@ -87,6 +90,18 @@ export const peers = [
     manyNodes: true,
     ...hub,
   },
+  // The library alone, for streams that are not updates of a hub.
+  ...[
+    ['sse(), sendAll', 'koa-sendAll'],
+    ['sse(), await send', 'koa-send'],
+    ['eventStreams(), sendAll', 'http-sendAll'],
+    ['eventStreams(), await send', 'http-send'],
+  ].map(([label, way]) => ({
+    id: `sse-${way.toLowerCase()}`,
+    label,
+    tokens: ['servers/tokens/sse.js', way],
+    isTokensOnly: true,
+  })),
 ];
 
 const running = new Set();
@@ -95,13 +110,14 @@ const running = new Set();
  * Starts a server and waits until it accepts connections.
  *
  * @param options.nodes how many processes of it, where a peer can have many.
+ * @param options.serves what it is to serve: `updates`, or `tokens`, which is another program of the same peer.
  */
-export async function start(peer, { cpuProfile, nodes = 1 } = {}) {
+export async function start(peer, { cpuProfile, nodes = 1, serves = 'updates' } = {}) {
   const directory = await mkdtemp(join(results, 'server-'));
   const server = new Server(peer, directory);
   running.add(server);
   try {
-    await server.start(nodes, cpuProfile);
+    await server.start(nodes, { cpuProfile, serves });
     return server;
   } catch (error) {
     await server.stop();
@@ -126,12 +142,12 @@ class Server {
     this.#directory = directory;
   }
 
-  async start(count, cpuProfile) {
+  async start(count, { cpuProfile, serves }) {
     const { peer } = this;
     const directory = this.#directory;
     if (peer.manyNodes) this.redis = await startRedis(directory);
     const nchan = peer.id === 'nchan' ? await prepareNchan(directory) : undefined;
-    const command = pinned(nchan?.command ?? nodeCommand(peer, cpuProfile));
+    const command = pinned(nchan?.command ?? nodeCommand(programOf(peer, serves), cpuProfile));
     const journal = this.redis?.url ?? peer.journal?.(join(directory, 'journal')) ?? '';
     for (let index = 0; index < count; index++) {
       const node = new Node(command, journal, nchan?.errors);
@@ -258,6 +274,11 @@ export function subscribeRequest(peer, topic, { lastEventId } = {}) {
   return `GET ${peer.subscribe(topic).path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n${cursor}\r\n`;
 }
 
+/** The bytes of a request for tokens; `phase` and `count` are those of servers/tokens/source.js. */
+export function tokensRequest(query) {
+  return `GET /?${new URLSearchParams(query)} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n`;
+}
+
 /** The bytes of a request that publishes, on a connection that is kept. The data is ASCII. */
 export function publishRequest(peer, topic, data) {
   return post(peer, peer.publish(topic, data));
@@ -273,9 +294,18 @@ function post({ token }, { path, type, body }) {
   return `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: ${type}\r\n${authorization}Content-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-function nodeCommand({ file = '../dist/main.js' }, cpuProfile) {
+/** Whether a peer has a program for what a measure asks for. */
+export function canServe(peer, serves) {
+  return serves === 'tokens' ? peer.tokens !== undefined : !peer.isTokensOnly;
+}
+
+function programOf({ file = '../dist/main.js', tokens }, serves) {
+  return serves === 'tokens' ? tokens : [file];
+}
+
+function nodeCommand([file, ...given], cpuProfile) {
   const options = cpuProfile ? ['--cpu-prof', `--cpu-prof-dir=${cpuProfile}`] : [];
-  return [process.execPath, ...options, fileURLToPath(new URL(file, import.meta.url))];
+  return [process.execPath, ...options, fileURLToPath(new URL(file, import.meta.url)), ...given];
 }
 
 function signToken(payload, key) {

@@ -2,8 +2,8 @@
  * `node bench/write-docs.js [FILE]`: puts a run's results into docs/: the numbers as docs/performance.json, a
  * chart for each measure under docs/performance/, and the tables of docs/performance.md, between their markers.
  *
- * `node bench/write-docs.js FILE --redis`: the same of a run of the three journals alone, for the chapter about Redis.
- * What a full run has put elsewhere stays.
+ * `node bench/write-docs.js FILE --redis`: the same of a run of the three journals alone, for the chapter about Redis;
+ * `--tokens`: of a run of measure 11 alone. What a full run has put elsewhere stays.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -13,22 +13,27 @@ import { describeRun, markdownTable } from './report.js';
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const { values, positionals } = parseArgs({
-  options: { redis: { type: 'boolean', default: false } },
+  options: {
+    redis: { type: 'boolean', default: false },
+    tokens: { type: 'boolean', default: false },
+  },
   allowPositionals: true,
 });
 const results = JSON.parse(readFileSync(positionals[0] ?? path('results/results.json'), 'utf8'));
-/** Measures that have a place of their own in the chapter about Redis. */
-const OF_NODES = [9, 10];
+/** Chapters of runs of their own, and the measures that have a place of their own in them. */
+const CHAPTERS = { redis: [9, 10], tokens: [11] };
+const chapter = Object.keys(CHAPTERS).find((name) => values[name]);
 const page = path('../docs/performance.md');
 const charts = path('../docs/performance/');
 
 mkdirSync(charts, { recursive: true });
 let text = readFileSync(page, 'utf8');
-if (values.redis) {
-  const others = results.measures.filter(({ number }) => !OF_NODES.includes(number));
+if (chapter !== undefined) {
+  const isOwn = ({ number }) => CHAPTERS[chapter].includes(number);
+  const others = results.measures.filter((measure) => !isOwn(measure));
   const tables = others.map((measure) => `**${measure.title}**\n\n${markdownTable(measure)}`);
-  put('redis', [describeRun(results), ...tables].join('\n\n'));
-  results.measures = results.measures.filter(({ number }) => OF_NODES.includes(number));
+  put(chapter, [describeRun(results), ...tables].join('\n\n'));
+  results.measures = results.measures.filter(isOwn);
 } else {
   writeFileSync(path('../docs/performance.json'), `${JSON.stringify(results, null, 2)}\n`);
   put('run', describeRun(results));
@@ -52,7 +57,7 @@ function chartsOf({ number, title, metrics, variants, servers }) {
         const bars = servers.flatMap((server) => {
           const values = server.variants[variant.id];
           if (values === undefined) return [];
-          const bar = { label: server.label, isOurs: server.id.startsWith('hub') };
+          const bar = { label: server.label, isOurs: /^(hub|sse)/.test(server.id) };
           if (values.error !== undefined) return [{ ...bar, error: values.error }];
           const { median, min, max } = values[id];
           // A ratio to what has failed.

@@ -8,6 +8,8 @@
 import { connect } from 'node:net';
 import { subscribeRequest } from '../peers.js';
 import { MARKER, PAYLOAD_BYTES, publisherAt, STAMP_BYTES, sequenceAt } from './payload.js';
+import { Samples } from './samples.js';
+import { WrongAnswer } from './wrong-answer.js';
 
 const READ_BYTES = 64 * 1024;
 const MAX_STRIDE = 2 * PAYLOAD_BYTES - 1;
@@ -15,8 +17,6 @@ const MAX_PUBLISHERS = 1_000;
 
 /** What was published counts as lost when nothing at all has arrived for so long. */
 const LOST_MS = 10_000;
-
-export class WrongAnswer extends Error {}
 
 export class Clients {
   /** Every event that any client has received. */
@@ -262,26 +262,5 @@ export class Clients {
     this.#failure ??= error;
     this.#waiting?.reject(this.#failure);
     for (const client of this.#clients) client.opened?.();
-  }
-}
-
-/** Numbers, as many as come. */
-class Samples {
-  #values = new Float64Array(1 << 16);
-  size = 0;
-
-  add(value) {
-    if (this.size === this.#values.length) {
-      const grown = new Float64Array(2 * this.size);
-      grown.set(this.#values);
-      this.#values = grown;
-    }
-    this.#values[this.size++] = value;
-  }
-
-  /** Those at these shares of all, in order: `[0.5, 0.99]` gives the median and the 99th percentile. */
-  quantiles(shares) {
-    const sorted = this.#values.subarray(0, this.size).sort();
-    return shares.map((share) => sorted[Math.min(this.size - 1, Math.floor(share * this.size))]);
   }
 }

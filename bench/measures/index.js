@@ -8,6 +8,7 @@ import { herd } from './7-herd.js';
 import { publishing } from './8-publishing.js';
 import { nodes } from './9-nodes.js';
 import { followers } from './10-followers.js';
+import { tokenStreams } from './11-token-streams.js';
 
 /** In the order in which they run. */
 export const measures = [
@@ -21,4 +22,5 @@ export const measures = [
   publishing,
   nodes,
   followers,
+  tokenStreams,
 ];
