@@ -4,6 +4,7 @@
  */
 import { connect } from 'node:net';
 import { tokensRequest } from '../peers.js';
+import { machineMs } from './machine-clock.js';
 import { Samples } from './samples.js';
 import { WrongAnswer } from './wrong-answer.js';
 
@@ -43,7 +44,7 @@ export class TokenStreams {
     this.check();
   }
 
-  /** Opens a stream of one token, and resolves with the milliseconds from its sending to the response's first byte. */
+  /** Opens a stream of one token, and resolves with the milliseconds from its sending to here. */
   async firstByte() {
     const stream = this.#open(tokensRequest({ count: 1 }));
     const milliseconds = await stream.first;
@@ -71,7 +72,7 @@ export class TokenStreams {
     const stream = { socket: undefined, first: undefined, isOver: false };
     let next = 0;
     let rest;
-    let firstByteAt;
+    let isNew = true;
     stream.first = new Promise((resolve) => {
       const fail = (message) => {
         if (this.#isClosed || stream.isOver) return;
@@ -81,8 +82,8 @@ export class TokenStreams {
       const read = (length) => {
         const now = machineMs();
         let bytes = this.#buffer.subarray(0, length);
-        if (firstByteAt === undefined) {
-          firstByteAt = now;
+        if (isNew) {
+          isNew = false;
           const head = bytes.toString('latin1', 0, 400);
           if (!head.startsWith('HTTP/1.1 200 ')) fail(`a stream is answered: ${head}`);
         }
@@ -97,7 +98,7 @@ export class TokenStreams {
           const number = digits(bytes, marker + 1, 9);
           if (number !== next) fail(`token ${number} came where ${next} is due`);
           const dueMs = digits(bytes, marker + 11, 16) / 1_000;
-          if (next === 0) resolve(firstByteAt - dueMs);
+          if (next === 0) resolve(now - dueMs);
           else this.lateness?.add(now - dueMs);
           next += 1;
           this.received += 1;
@@ -117,11 +118,6 @@ export class TokenStreams {
     this.#streams.push(stream);
     return stream;
   }
-}
-
-/** What all processes of the machine share. */
-function machineMs() {
-  return Number(process.hrtime.bigint()) / 1e6;
 }
 
 function digits(buffer, from, count) {

@@ -1,7 +1,7 @@
 /**
  * 11: token streams. 1,000 clients, each of which a handler sends 50 tokens a second, as an async generator yields them.
  * Counts the server's processor time for a token, how late tokens are read after they were due, and how long it takes
- * from the first `send` on a new connection to the response's first byte: alone, and among the thousand.
+ * from the first `send` of a new stream to its first byte at the client: alone, and among the thousand.
  *
  * The tokens of a client are due at a millisecond of its own in each period of 20 ms (spread), as those of models are; or
  * those of all clients in the same turn (together). The generators and their timer are the same for all servers, and part

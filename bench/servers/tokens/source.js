@@ -4,26 +4,29 @@
  * that are due, every millisecond. A token carries its number and when it was due, by the clock of the machine.
  */
 import { parseArgs } from 'node:util';
+import { machineMs } from '../../load/machine-clock.js';
 
 const PERIOD_MS = 20;
-
-/** `performance.now()` begins with the process, the clock of the machine does not. */
-const ORIGIN_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+const FIRST_AFTER_MS = 5;
 
 /** Those who wait, by the millisecond of the period. */
 const waiting = Array.from({ length: PERIOD_MS }, () => []);
 /** The last millisecond whose tokens are due. */
-let reached = Math.floor(performance.now());
+let reached = Math.floor(machineMs());
 
-/** The first token comes at once, the others at the client's own millisecond of each period. */
+/**
+ * The first token comes after a moment: who has asked waits by then, and does nothing else. The others come at the
+ * client's own millisecond of each period.
+ */
 export async function* tokens(requestUrl) {
   const query = new URLSearchParams(requestUrl.slice(requestUrl.indexOf('?')));
   const phase = Number(query.get('phase') ?? 0);
   const count = Number(query.get('count') ?? Number.POSITIVE_INFINITY);
-  yield token(0, performance.now());
+  await until(reached + FIRST_AFTER_MS);
+  yield token(0, machineMs());
   let due = Math.ceil((reached + 1 - phase) / PERIOD_MS) * PERIOD_MS + phase;
   for (let number = 1; number < count; number++) {
-    if (due > reached) await new Promise((resolve) => waiting[due % PERIOD_MS].push(resolve));
+    if (due > reached) await until(due);
     yield token(number, due);
     due += PERIOD_MS;
   }
@@ -41,13 +44,18 @@ export function sendsBy() {
   return positionals[0];
 }
 
+/** Waits for a millisecond of this period or the next. */
+function until(due) {
+  return new Promise((resolve) => waiting[due % PERIOD_MS].push(resolve));
+}
+
 function token(number, dueMs) {
-  const microseconds = Math.round((ORIGIN_MS + dueMs) * 1_000);
+  const microseconds = Math.round(dueMs * 1_000);
   return `~${String(number).padStart(9, '0')}-${String(microseconds).padStart(16, '0')}`;
 }
 
 function wake() {
-  const now = Math.floor(performance.now());
+  const now = Math.floor(machineMs());
   while (reached < now) {
     reached += 1;
     const due = waiting[reached % PERIOD_MS];
