@@ -1,4 +1,4 @@
-// The tests need Chromium, curl, nginx, OpenSSL and a Redis or Valkey server; a soak (`--soak`) the servers, and on Linux
+// The tests need Chromium, curl, nginx, OpenSSL, Python and a Redis or Valkey server; a soak (`--soak`) the servers, and on Linux
 // jemalloc. All are looked for first; what is missing is installed on Debian and Ubuntu as root, and asked for elsewhere.
 // PHP and Python, which two examples are written in, are not asked for: without them their tests are skipped, and say so.
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -22,6 +22,7 @@ const TOOLS = isSoak
       chromium: () => findChromium() !== undefined,
       curl: () => spawnSync('curl', ['--version']).status === 0,
       openssl: () => spawnSync('openssl', ['version']).status === 0,
+      python3: () => spawnSync('python3', ['--version']).status === 0,
     };
 
 const OPTIONAL = isSoak
