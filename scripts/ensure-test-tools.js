@@ -25,12 +25,7 @@ const TOOLS = isSoak
       python3: () => spawnSync('python3', ['--version']).status === 0,
     };
 
-const OPTIONAL = isSoak
-  ? {}
-  : {
-      'php-cli': () => spawnSync('php', ['--version']).status === 0,
-      python3: () => spawnSync('python3', ['--version']).status === 0,
-    };
+const OPTIONAL = isSoak ? {} : { 'php-cli': () => spawnSync('php', ['--version']).status === 0 };
 
 const POLICY = '/usr/sbin/policy-rc.d';
 

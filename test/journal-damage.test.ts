@@ -16,7 +16,14 @@ import type { Ending, Entry, EntryRef, Journal } from '../src/journal/journal.js
 import type { DamageReport } from '../src/journal/lmdb/damage.js';
 import { openLmdbJournal } from '../src/journal/lmdb/lmdb.js';
 import { checkJournal, saveJournal } from '../src/journal/lmdb/save.js';
-import { allEndings, dataOf, KEEP_ALL, NO_LIMIT, readAll, update } from './support/journal-contract.js';
+import {
+  allEndings,
+  dataOf,
+  KEEP_ALL,
+  NO_LIMIT,
+  readAll,
+  update,
+} from './support/journal-contract.js';
 import {
   breakBranches,
   overwriteText,
@@ -78,7 +85,10 @@ describe('random bytes in the file', () => {
 
     const outcomes = { whole: 0, reported: 0, refused: 0 };
     const held = new Map(original.entries.map((entry) => [entry.position, asSent(entry)]));
-    for (const [index, { refused, reads, repeats, endings, reported, failed }] of results.entries()) {
+    for (const [
+      index,
+      { refused, reads, repeats, endings, reported, failed },
+    ] of results.entries()) {
       const variant = variants[index];
       expect({ variant, failed }).toEqual({ variant, failed: undefined });
       if (refused) {
