@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
  * CONTRIBUTING.md shows the same line.
  */
 const LAYERS =
-  'main → service → server → http → mercure → {hub, auth, limits, feeds, requests} → {topics, journal, sse}';
+  'main → service → server → drain → http → mercure → {hub, auth, limits, feeds, requests} → {topics, journal, sse}';
 
 /** Files that import nothing of the project; all but the last layer may import them. */
 const LEAVES = ['log', 'time-slice', 'duration', 'config-error'];

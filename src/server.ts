@@ -1,6 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { type Config, ConfigError } from './config.js';
+import { isDraining } from './drain.js';
 import { createAnswerClass } from './http/answer.js';
 import { closeInTurn } from './http/close-turns.js';
 import { linger } from './http/linger.js';
@@ -8,9 +9,6 @@ import { pipelineOf } from './http/pipeline.js';
 import { answerRaw, describeClientError } from './http/raw-answer.js';
 import { inTurns } from './http/request-turns.js';
 import { noteAccepted } from './time-slice.js';
-
-/** How long clients have to take their last bytes before their connections are cut. */
-const STOP_MS = 1_000;
 
 /**
  * How many connections the system holds until they are accepted (it may allow fewer): when a server comes back,
@@ -27,9 +25,6 @@ const IDLE_TIMEOUT_MS = 5_000;
 /** Bytes of the request line and the headers together; beyond them the answer is 431. */
 const MAX_HEAD_BYTES = 16 * 1024;
 
-/** The servers that are stopping: their answers tell clients to close the connection. */
-const stopping = new WeakSet<Server>();
-
 /** The server of an app, with all that bounds a connection. It does not listen yet. */
 export function createHttpServer(app: RequestListener, config: Config): Server {
   const handle = inTurns(app);
@@ -43,7 +38,7 @@ export function createHttpServer(app: RequestListener, config: Config): Server {
     // The pipeline refuses a request without a Host: Node would answer a bare 400.
     requireHostHeader: false,
     ServerResponse: createAnswerClass({
-      isLast: () => stopping.has(server),
+      isLast: () => isDraining(server),
       onEventStream: (socket) => pipelineOf(socket, handle).enterEventStream(),
     }),
   });
@@ -85,22 +80,6 @@ export function listen(server: Server, config: Config): Promise<number> {
       resolve((server.address() as AddressInfo).port);
     });
   });
-}
-
-/**
- * Stops accepting connections, and resolves when all are closed: each after the answer under way, and after a
- * second at most. `endStreams` ends the answers that have no end of their own.
- */
-export async function stop(server: Server, endStreams: () => void): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  stopping.add(server);
-  endStreams();
-  // An ended stream leaves its connection idle for the next request, which must not come here.
-  const idle = setInterval(() => server.closeIdleConnections(), 20);
-  const cut = setTimeout(() => server.closeAllConnections(), STOP_MS);
-  await closed;
-  clearInterval(idle);
-  clearTimeout(cut);
 }
 
 /** Why listening failed, with the setting to look at. */

@@ -1,6 +1,7 @@
 import { readKeys, type TokenKeys } from './auth/keys.js';
 import { createDevelopmentKey } from './auth/sign.js';
 import { type Config, localUrl } from './config.js';
+import { drain } from './drain.js';
 import { type Feeds, openFeeds } from './feeds/open.js';
 import { createApp } from './http/app.js';
 import { Hub } from './hub/hub.js';
@@ -9,11 +10,11 @@ import { openJournal } from './journal/open.js';
 import { openRoster } from './journal/open-roster.js';
 import type { Roster } from './journal/roster.js';
 import { Limits } from './limits/limits.js';
-import { SummedLog } from './log.js';
+import { type Log, type LogEntry, type SummedLog, summed } from './log.js';
 import { createAuthorizer } from './mercure/auth.js';
 import { SUBSCRIPTIONS_PATH } from './mercure/paths.js';
 import { Presence } from './mercure/presence.js';
-import { createHttpServer, listen, stop } from './server.js';
+import { createHttpServer, listen } from './server.js';
 import { sse } from './sse/middleware.js';
 
 export interface Service {
@@ -33,7 +34,7 @@ export interface Service {
  */
 export async function startService(config: Config): Promise<Service> {
   const isProduction = config.NODE_ENV === 'production';
-  const configured = readKeys(config, { warn: log, maxAgeMs: config.JWKS_MAX_AGE });
+  const configured = readKeys(config, { log, maxAgeMs: config.JWKS_MAX_AGE });
   const trial = configured || isProduction ? undefined : await createDevelopmentKey(config);
   const keys = trial ? readKeys({ ...config, ...trial, JWT_ALGORITHMS: undefined }) : configured;
   const journal = await openJournal(config.JOURNAL, {
@@ -47,9 +48,8 @@ export async function startService(config: Config): Promise<Service> {
     onNotice: log,
     onDamage: ({ positions, count, total }) => {
       const some = positions.length < count ? ', …' : '';
-      log(
-        `The journal is damaged at ${positions.join(', ')}${some}: ${total} updates so far cannot be read.`,
-      );
+      const message = `The journal is damaged at ${positions.join(', ')}${some}: ${total} updates so far cannot be read.`;
+      log({ level: 'error', event: 'journal-damaged', message, positions, total });
     },
   });
   const feeds = await openFeeds(config.FEEDS, {
@@ -59,14 +59,14 @@ export async function startService(config: Config): Promise<Service> {
     replicas: config.JOURNAL_REPLICAS,
     log,
   });
-  const summedLog = new SummedLog(log);
+  const summedLog = summed(log);
   let roster: Roster | undefined;
   try {
     if (config.SUBSCRIPTIONS) {
       roster = await openRoster(config.JOURNAL, {
         prefix: config.JOURNAL_PREFIX,
         timeoutMs: config.SUBSCRIPTIONS_TIMEOUT,
-        log: (kind, message) => summedLog.add(kind, message),
+        onNotice: summedLog,
       });
     }
     const { url, stop } = await serve(config, keys, { journal, roster, feeds, summedLog });
@@ -99,15 +99,17 @@ async function serve(
     windowMaxBytes: config.WINDOW_MAX_BYTES,
     slowClients: config.SLOW_CLIENTS,
     transientTopics: `${SUBSCRIPTIONS_PATH}/`,
-    logOften: (kind, message) => summedLog.add(kind, message),
+    log: summedLog,
   });
   const presence = roster && announceSubscriptions(hub, roster, summedLog);
   const events = sse({
     heartbeatMs: config.HEARTBEAT_MS,
     maxQueuedBytes: config.MAX_QUEUED_BYTES,
     maxStalledMs: config.SLOW_CLIENT_MAX_AGE,
-    onCut: (_, reason) =>
-      summedLog.add(`cut ${reason}`, `A client that does not read is cut off: ${reason}.`),
+    onCut: (_, reason) => {
+      const message = `A client that does not read is cut off: ${reason}.`;
+      summedLog({ level: 'warn', event: `cut-${reason.replaceAll(' ', '-')}`, message });
+    },
   });
   const app = createApp(config, {
     events,
@@ -126,13 +128,15 @@ async function serve(
   const server = createHttpServer(app.callback(), config);
   limits.watch(server);
   const port = await listen(server, config);
-  if (limits.notice !== undefined) log(limits.notice);
+  if (limits.notice !== undefined) {
+    log({ level: 'warn', event: 'connections-limited', message: limits.notice });
+  }
   return {
     url: localUrl({ HOST: config.HOST, PORT: port }),
     async stop() {
       // All subscriptions end now: nobody is told of each.
       presence?.close();
-      await stop(server, () => events.streams.end());
+      await drain(server, () => events.streams.end());
       hub.close();
       // At the same time: each may wait for a Redis that does not answer.
       await Promise.all([roster?.close(), feeds.close(), journal.close()]);
@@ -142,19 +146,18 @@ async function serve(
 }
 
 /** Publishes who is subscribed, as each update of this kind is published: on whichever node, once. */
-function announceSubscriptions(hub: Hub, roster: Roster, log: SummedLog): Presence {
+function announceSubscriptions(hub: Hub, roster: Roster, log: Log): Presence {
   return new Presence({
     roster,
     publish: (updates, options) => hub.publish(updates, options),
     delivered: (refs) => hub.delivered(refs),
-    log: (kind, message) => log.add(kind, message),
+    log,
   });
 }
 
 /** What an operator should know, one line each, on standard error. Names of clients are theirs to choose. */
-function log(message: string, error?: unknown): void {
-  const line = error === undefined ? message : `${message} ${String(error)}`;
-  console.error(line.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1)));
+function log({ message }: LogEntry): void {
+  console.error(message.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1)));
 }
 
 const WITHOUT_KEY =

@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import type { RequestListener, Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import { createHttpServer, stop } from '../src/server.js';
+import { drain } from '../src/drain.js';
+import { createHttpServer } from '../src/server.js';
 import type { Service } from '../src/service.js';
 import { rawConnect } from './support/raw-client.js';
 import { startTestService, testConfig } from './support/server.js';
@@ -13,7 +14,7 @@ let server: Server | undefined;
 let service: Service | undefined;
 
 afterEach(async () => {
-  if (server !== undefined) await stop(server, () => server?.closeAllConnections());
+  if (server !== undefined) await drain(server, () => server?.closeAllConnections());
   await service?.stop();
   jest.restoreAllMocks();
   server = undefined;

@@ -77,7 +77,7 @@ test('commits are small: at most 100 messages, in the order of their posts', asy
 test('a disk that fails is logged once, however many posts meet it, and once when it works again', async () => {
   const { journal, commits } = slowJournal();
   const log: string[] = [];
-  const posts = new PostQueue(journal, (line) => log.push(line));
+  const posts = new PostQueue(journal, ({ message }) => log.push(message));
   const attempt = async (error?: Error) => {
     const post = posts.add(message(0)).then(
       () => 'kept',
@@ -94,7 +94,10 @@ test('a disk that fails is logged once, however many posts meet it, and once whe
   }
   expect(await attempt()).toBe('kept');
   expect(await attempt()).toBe('kept');
-  expect(log).toEqual(['The chat cannot keep messages.', 'The chat keeps messages again.']);
+  expect(log).toEqual([
+    'The chat cannot keep messages. Error: No space left on /secret/path',
+    'The chat keeps messages again.',
+  ]);
 });
 
 test.each([

@@ -70,7 +70,7 @@ async function openNode(redisUrl = redis.url): Promise<Node> {
       await node.hold;
       return hub.publish(updates, options);
     },
-    log: (_, message) => log.push(message),
+    log: ({ message }) => log.push(message),
   });
   const authorizer = createAuthorizer({ keys: readKeys({ JWT_KEY }) });
   const app = new Koa({ env: 'test' });
@@ -326,7 +326,7 @@ describe('presence', () => {
     const log: string[] = [];
     const presence = new Presence({
       ...(roster && { roster }),
-      log: (_, message) => log.push(message),
+      log: ({ message }) => log.push(message),
       publish: async (updates) => {
         await publishing;
         published.push(...updates);

@@ -3,8 +3,9 @@ import type { RequestListener, Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { afterEach, expect, test } from '@jest/globals';
+import { drain } from '../src/drain.js';
 import { readInTurns } from '../src/requests/read-turns.js';
-import { createHttpServer, stop } from '../src/server.js';
+import { createHttpServer } from '../src/server.js';
 import { testConfig } from './support/server.js';
 
 const CLIENTS = 40;
@@ -13,7 +14,7 @@ const BODY_BYTES = 1024 * 1024;
 let server: Server | undefined;
 
 afterEach(async () => {
-  if (server !== undefined) await stop(server, () => undefined);
+  if (server !== undefined) await drain(server, () => undefined);
 });
 
 async function listen(app: RequestListener): Promise<number> {

@@ -51,7 +51,7 @@ async function openNode(url: string, options: Partial<RedisJournalOptions> = {})
     ...KEEP_ALL,
     url,
     sync: 'os',
-    onNotice: (message) => notices.push(message),
+    onNotice: ({ message }) => notices.push(message),
     ...options,
   });
   opened.push(() => journal.close());

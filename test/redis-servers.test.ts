@@ -320,7 +320,7 @@ describe('a journal in Redis is refused', () => {
     const server = await startServer({ config: { requirepass: 'right' } });
     const notices: string[] = [];
     const opening = open(`redis://:wrong-one@127.0.0.1:${server.port}`, {
-      onNotice: (message) => notices.push(message),
+      onNotice: ({ message }) => notices.push(message),
     });
     const error = (await opening.catch((reason: unknown) => reason)) as Error;
     expect(error).toMatchObject({ code: 'ERR_JOURNAL_OPEN' });
@@ -391,7 +391,7 @@ describe('an acknowledgement', () => {
     const notices: string[] = [];
     const journal = await open(server.url, {
       sync: 'disk',
-      onNotice: (message) => notices.push(message),
+      onNotice: ({ message }) => notices.push(message),
     });
     await journal.append([update('a')]);
     expect(notices).toEqual(notice === undefined ? [] : [expect.stringMatching(notice)]);
@@ -412,7 +412,7 @@ describe('an acknowledgement', () => {
       config: { maxmemory: '100mb', 'maxmemory-policy': 'allkeys-lru' },
     });
     const notices: string[] = [];
-    await open(server.url, { onNotice: (message) => notices.push(message) });
+    await open(server.url, { onNotice: ({ message }) => notices.push(message) });
     expect(notices).toEqual([expect.stringMatching(/maxmemory-policy .* allkeys-lru/)]);
   });
 });

@@ -40,7 +40,7 @@ async function openNode({ url = redis.url, watcher = new RecordingWatcher() } = 
   const roster = await openRedisRoster(url, {
     prefix,
     timeoutMs: TIMEOUT_MS,
-    log: (_, message) => log.push(message),
+    onNotice: ({ message }) => log.push(message),
   });
   rosters.push(roster);
   roster.watch(watcher);

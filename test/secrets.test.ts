@@ -13,6 +13,7 @@ import fc from 'fast-check';
 import { type KeySettings, readKeys, readSigningKey } from '../src/auth/keys.js';
 import { createDevelopmentKey } from '../src/auth/sign.js';
 import { ConfigError } from '../src/config.js';
+import type { Log } from '../src/log.js';
 
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -320,7 +321,7 @@ describe('a secret that can be guessed', () => {
 
   test.each(secrets)('is warned of anywhere else, once and without telling it: %j', (text) => {
     const warnings: string[] = [];
-    readKeys({ JWT_KEY: text }, { warn: (message) => warnings.push(message) });
+    readKeys({ JWT_KEY: text }, { log: ({ message }) => warnings.push(message) });
     expect(warnings).toEqual([
       expect.stringMatching(/^JWT_KEY .*in production refused: it should have at least 32 bytes/),
     ]);
@@ -336,10 +337,10 @@ describe('a real secret is taken in production, without a warning', () => {
     .tuple(fc.integer({ min: 32, max: 96 }), anyBytes(1, 4))
     .map(([size]) => randomBytes(size));
   const takes = (text: string) => {
-    const warn = (message: string) => {
+    const log: Log = ({ message }) => {
       throw new Error(message);
     };
-    readKeys({ JWT_KEY: text, NODE_ENV: 'production' }, { warn });
+    readKeys({ JWT_KEY: text, NODE_ENV: 'production' }, { log });
   };
   const word = fc.constantFrom(
     ...'correct horse battery staple violin harbour quick brown fox lantern marble ocean winter granite'.split(

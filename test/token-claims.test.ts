@@ -101,7 +101,7 @@ describe('the settings', () => {
     const warnings = (settings: Record<string, string>) => {
       const told: string[] = [];
       const JWKS_URL = 'https://issuer.example/jwks.json';
-      readKeys(readConfig({ JWKS_URL, ...settings }), { warn: (message) => told.push(message) });
+      readKeys(readConfig({ JWKS_URL, ...settings }), { log: ({ message }) => told.push(message) });
       return told;
     };
     expect(warnings({})).toEqual([

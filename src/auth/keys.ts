@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { ConfigError } from '../config-error.js';
+import type { Log } from '../log.js';
 import { parseKey } from './parse-key.js';
 import { RemoteKeys, type RemoteKeysOptions } from './remote-keys.js';
 import { weaknessOf } from './weak-secret.js';
@@ -75,15 +76,18 @@ export function readKeys(
   const expected = readExpectedClaims(settings);
   if (JWT_KEY !== undefined) {
     const key = localKey('JWT_KEY', JWT_KEY, 'public');
-    checkStrength(key, settings, options.warn);
+    checkStrength(key, settings, options.log);
     return pin(key, key, JWT_ALGORITHMS, expected);
   }
   if (JWKS_URL !== undefined) {
     const key = remoteKey('JWKS_URL', JWKS_URL, options);
     if (expected.issuer === undefined && expected.audience === undefined) {
-      options.warn?.(
-        'JWKS_URL is set without JWT_ISSUER and JWT_AUDIENCE: tokens that its keys sign for other services are taken here, too.',
-      );
+      options.log?.({
+        level: 'warn',
+        event: 'jwks-for-anybody',
+        message:
+          'JWKS_URL is set without JWT_ISSUER and JWT_AUDIENCE: tokens that its keys sign for other services are taken here, too.',
+      });
     }
     return pin(key, key, JWT_ALGORITHMS, expected);
   }
@@ -95,7 +99,7 @@ export function readKeys(
   }
   const publisher = localKey('PUBLISHER_JWT_KEY', PUBLISHER_JWT_KEY, 'public');
   const subscriber = localKey('SUBSCRIBER_JWT_KEY', SUBSCRIBER_JWT_KEY, 'public');
-  for (const key of [publisher, subscriber]) checkStrength(key, settings, options.warn);
+  for (const key of [publisher, subscriber]) checkStrength(key, settings, options.log);
   return pin(publisher, subscriber, JWT_ALGORITHMS, expected);
 }
 
@@ -145,8 +149,6 @@ const ASYMMETRIC = [...RSA, 'ES256', 'ES384', 'ES512', ...ED25519];
 const MIN_SECRET_BYTES = 32;
 /** RFC 7518, sections 3.3 and 3.5. */
 const MIN_RSA_BITS = 2_048;
-
-type Warn = RemoteKeysOptions['warn'];
 
 /** The name is that of the variable it comes from. */
 interface NamedKey<Key = TokenKey['key']> {
@@ -214,14 +216,15 @@ function remoteKey(name: string, text: string, options: RemoteKeysOptions): Name
 function checkStrength(
   { name, key }: NamedKey<KeyObject>,
   settings: Pick<KeySettings, 'NODE_ENV'>,
-  warn?: Warn,
+  log?: Log,
 ): void {
   if (key.type !== 'secret') return;
+  const warnOf = (message: string) => log?.({ level: 'warn', event: 'key-weak', message });
   const isProduction = settings.NODE_ENV === 'production';
   const advice = `at least ${MIN_SECRET_BYTES} bytes; one is made by: openssl rand -base64 48`;
   if ((key.symmetricKeySize as number) < MIN_SECRET_BYTES) {
     if (isProduction) throw new ConfigError(`${name} must have ${advice}`);
-    warn?.(
+    warnOf(
       `${name} is short enough to be guessed, and in production refused: it should have ${advice}`,
     );
     return;
@@ -231,7 +234,7 @@ function checkStrength(
   if (isProduction) {
     throw new ConfigError(`${name} ${weakness}: set random bytes of your own, ${advice}`);
   }
-  warn?.(`${name} ${weakness}, and in production refused: it should have ${advice}`);
+  warnOf(`${name} ${weakness}, and in production refused: it should have ${advice}`);
 }
 
 /** All algorithms of the family of a key. */

@@ -1,4 +1,5 @@
 import { type CryptoKey, createRemoteJWKSet, errors, type JWSHeaderParameters } from 'jose';
+import type { Log } from '../log.js';
 import { Withdrawals } from './withdrawals.js';
 
 /** How the keys of `JWKS_URL` are fetched. */
@@ -12,8 +13,8 @@ export interface RemoteKeysOptions {
   readonly cooldownMs?: number;
   /** Milliseconds that a fetch may take. */
   readonly timeoutMs?: number;
-  /** Told of each fetch that failed. */
-  readonly warn?: (message: string) => void;
+  /** Told of keys that an operator should look at, and of each fetch that failed. */
+  readonly log?: Log;
 }
 
 /** The keys are needed and cannot be had: a fault of ours, not of the token. */
@@ -31,7 +32,7 @@ export class RemoteKeys {
   readonly #set: ReturnType<typeof createRemoteJWKSet>;
   readonly #maxAgeMs: number;
   readonly #cooldownMs: number;
-  readonly #warn: RemoteKeysOptions['warn'];
+  readonly #log: Log | undefined;
   readonly #withdrawals = new Withdrawals();
   #fetchedAt: number | undefined;
   #isFailing = false;
@@ -40,11 +41,11 @@ export class RemoteKeys {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(url: URL, options: RemoteKeysOptions = {}) {
-    const { maxAgeMs = 600_000, timeoutMs = 3_000, warn } = options;
+    const { maxAgeMs = 600_000, timeoutMs = 3_000, log } = options;
     const { cooldownMs = Math.min(30_000, maxAgeMs) } = options;
     this.#maxAgeMs = maxAgeMs;
     this.#cooldownMs = cooldownMs;
-    this.#warn = warn;
+    this.#log = log;
     // When to fetch is decided here; for itself this set would let a flood of unknown keys fetch in an outage.
     this.#set = createRemoteJWKSet(url, {
       timeoutDuration: timeoutMs,
@@ -133,7 +134,8 @@ export class RemoteKeys {
       await this.#set.reload();
     } catch (error) {
       this.#isFailing = true;
-      this.#warn?.(`JWKS_URL cannot be fetched: ${reason(error)}`);
+      const message = `JWKS_URL cannot be fetched: ${reason(error)}`;
+      this.#log?.({ level: 'error', event: 'jwks-unreachable', message, error });
       return;
     }
     this.#fetchedAt = performance.now();

@@ -1,6 +1,7 @@
 import type { Entry, Journal } from '../journal/journal.js';
 import { type JournalOptions, openJournal } from '../journal/open.js';
 import { isRedis } from '../journal/redis/url.js';
+import type { Log } from '../log.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { followMessages } from './follow-messages.js';
 import { type ChatMessage, decodeMessage, MAX_MESSAGES, MessageList } from './message-list.js';
@@ -29,7 +30,7 @@ export interface Chat {
 export interface ChatOptions extends Pick<JournalOptions, 'sync' | 'prefix' | 'replicas'> {
   /** The hub's journal, as a URL. The chat has a journal of its own, of the same kind: see {@link journalFor}. */
   readonly hubJournal: string;
-  readonly log: (message: string, error?: unknown) => void;
+  readonly log: Log;
 }
 
 /**
@@ -48,7 +49,8 @@ export async function openChat({ hubJournal, log, ...rest }: ChatOptions): Promi
   } catch (error) {
     await journal?.close();
     // The chat is a guest: without it the service still has all else to serve.
-    log('The chat is not available.', error);
+    const message = `The chat is not available. ${String(error)}`;
+    log({ level: 'error', event: 'chat-unavailable', message, error });
     return unavailableChat(error);
   }
 }
@@ -63,7 +65,7 @@ export function journalFor(
   return { url: isDirectory ? `${hubJournal.replace(/\/+$/, '')}/chat` : hubJournal, prefix };
 }
 
-async function chatOver(journal: Journal, log: ChatOptions['log']): Promise<Chat> {
+async function chatOver(journal: Journal, log: Log): Promise<Chat> {
   const list = new MessageList();
   const readers = new Readers(list);
   const posts = new PostQueue(journal, log);

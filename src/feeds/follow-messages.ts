@@ -6,6 +6,7 @@ import {
   type Journal,
   JournalError,
 } from '../journal/journal.js';
+import type { Log } from '../log.js';
 import { MAX_MESSAGES } from './message-list.js';
 import { CHAT_TOPIC } from './post-queue.js';
 
@@ -22,7 +23,7 @@ const RETRY_MS = 1_000;
 export async function followMessages(
   journal: Journal,
   receive: (entries: readonly Entry[]) => void,
-  log: (message: string, error: unknown) => void,
+  log: Log,
 ): Promise<void> {
   let last = BEGINNING;
   let isMissing = false;
@@ -48,7 +49,10 @@ export async function followMessages(
         await tellNewest();
       } catch (error) {
         if (error instanceof JournalError && error.code === 'ERR_JOURNAL_CLOSED') return;
-        if (!isLogged) log('The chat cannot read the messages that it has missed.', error);
+        if (!isLogged) {
+          const message = `The chat cannot read the messages that it has missed. ${String(error)}`;
+          log({ level: 'error', event: 'chat-unreadable', message, error });
+        }
         isLogged = true;
         isMissing = true;
         await wait(RETRY_MS, undefined, { ref: false });

@@ -1,4 +1,5 @@
 import { type Journal, JournalError } from '../journal/journal.js';
+import type { Log } from '../log.js';
 import { type ChatMessage, encodeMessage } from './message-list.js';
 
 /** The topic of all messages, in a journal that holds nothing else. */
@@ -34,13 +35,13 @@ const MAX_WAITING_LENGTH = 8 * 1024 * 1024;
 /** Posts on their way into the journal, one commit at a time. What waits is bounded. */
 export class PostQueue {
   readonly #journal: Journal;
-  readonly #log: (message: string, error?: unknown) => void;
+  readonly #log: Log;
   #waiting: Post[] = [];
   #waitingLength = 0;
   #running: Promise<void> | undefined;
   #isFailing = false;
 
-  constructor(journal: Journal, log: (message: string, error?: unknown) => void) {
+  constructor(journal: Journal, log: Log) {
     this.#journal = journal;
     this.#log = log;
   }
@@ -84,12 +85,17 @@ export class PostQueue {
       await this.#journal.append(posts.map(({ data }) => ({ topics, data, private: true })));
     } catch (error) {
       // Once, and not for each message: strangers decide how many there are.
-      if (!this.#isFailing) this.#log('The chat cannot keep messages.', error);
+      if (!this.#isFailing) {
+        const message = `The chat cannot keep messages. ${String(error)}`;
+        this.#log({ level: 'error', event: 'chat-failing', message, error });
+      }
       this.#isFailing = true;
       for (const post of posts) post.reject(unavailable(error));
       return;
     }
-    if (this.#isFailing) this.#log('The chat keeps messages again.');
+    if (this.#isFailing) {
+      this.#log({ level: 'info', event: 'chat-back', message: 'The chat keeps messages again.' });
+    }
     this.#isFailing = false;
     for (const post of posts) post.resolve();
   }

@@ -7,7 +7,7 @@ import type { Feeds } from '../feeds/open.js';
 import type { Hub } from '../hub/hub.js';
 import { JournalError } from '../journal/journal.js';
 import type { Limits } from '../limits/limits.js';
-import type { SummedLog } from '../log.js';
+import type { Log } from '../log.js';
 import type { Authorizer } from '../mercure/auth.js';
 import { discovery } from '../mercure/discovery.js';
 import { mercure } from '../mercure/mercure.js';
@@ -46,8 +46,8 @@ export interface AppParts {
   /** Resolves if updates can be published; rejects with the reason if they cannot. */
   readonly ping: () => Promise<void>;
   readonly limits: Limits;
-  /** What clients can cause again and again. */
-  readonly log: SummedLog;
+  /** Of what clients can cause again and again. */
+  readonly log: Log;
 }
 
 /** What the middleware notes of a request. */
@@ -77,8 +77,10 @@ export function createApp(config: Config, parts: AppParts): Koa {
     // What clients do to their connections is no error of the service, and would fill its log.
     if (isClientAbort(error, ctx)) return;
     // Where a journal's error was met does not matter, and while it lasts every client meets it.
-    if (error instanceof JournalError) log.add(error.code, error.message);
-    else app.onerror(error);
+    if (error instanceof JournalError) {
+      const event = error.code.slice('ERR_'.length).toLowerCase().replaceAll('_', '-');
+      log({ level: 'error', event, message: error.message, error });
+    } else app.onerror(error);
   });
   app.use(identifyClient(limits));
   app.use(corsFor(config.CORS_ORIGINS));

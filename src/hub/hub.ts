@@ -9,6 +9,7 @@ import {
   type Journal,
 } from '../journal/journal.js';
 import { later } from '../journal/select.js';
+import { type Log, toConsole } from '../log.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { SharedTime, type TimeSlice } from '../time-slice.js';
 import type { Addressed, Selection } from '../topics/selection.js';
@@ -43,10 +44,8 @@ export interface HubOptions {
    * only clients that may receive them are told when they have missed some.
    */
   readonly transientTopics?: string;
-  /** Told what an operator should know, a line each. Default: `console.error`. */
-  readonly log?: (message: string) => void;
-  /** Told the same instead of `log`, with the name of what is alike: it may happen many times in a row. */
-  readonly logOften?: (kind: string, message: string) => void;
+  /** Told what an operator should know, which may happen many times in a row. Default: its message to `console.error`. */
+  readonly log?: Log;
 }
 
 /** Where a subscription begins. */
@@ -66,7 +65,11 @@ export interface SubscribeOptions {
   readonly identity?: string;
 }
 
-const DEFAULTS = { windowMaxBytes: 64 * 1024 * 1024, slowClients: 'catch-up' } as const;
+const DEFAULTS = {
+  windowMaxBytes: 64 * 1024 * 1024,
+  slowClients: 'catch-up',
+  log: toConsole,
+} as const;
 
 /** How long it takes until endings that could not be loaded are asked for again. */
 const RELOAD_MS = 1_000;
@@ -74,8 +77,7 @@ const RELOAD_MS = 1_000;
 /** How many updates are looked at to find the newest that somebody sees. */
 const MAX_LOOKED_AT = 10_000;
 
-type Settings = Required<Omit<HubOptions, 'transientTopics' | 'log'>> &
-  Pick<HubOptions, 'transientTopics'>;
+type Settings = Required<Omit<HubOptions, 'transientTopics'>> & Pick<HubOptions, 'transientTopics'>;
 
 /** What the hub has counted since it opened. */
 export interface HubStatistics {
@@ -116,8 +118,7 @@ export class Hub {
    * @throws {JournalError} as `Journal.follow` and `Journal.endings` do.
    */
   static async open(journal: Journal, options: HubOptions = {}): Promise<Hub> {
-    const { log = console.error, logOften = (_, message) => log(message), ...given } = options;
-    const hub = new Hub(journal, { ...DEFAULTS, ...given, logOften });
+    const hub = new Hub(journal, { ...DEFAULTS, ...options });
     const following = await journal.follow(hub.#delivery);
     hub.#following = following;
     try {
@@ -135,19 +136,24 @@ export class Hub {
     this.#journal = journal;
     const window = new Window(options.windowMaxBytes);
     const frames = new EntryFrames(({ position }, error) => {
-      options.logOften(
-        'unsendable',
-        `The update at ${position} cannot be sent and is left out. ${String(error)}`,
-      );
+      options.log({
+        level: 'error',
+        event: 'update-unsendable',
+        message: `The update at ${position} cannot be sent and is left out. ${String(error)}`,
+        position,
+        error,
+      });
     });
     const delivery = new Delivery(window, frames, this.#endings, {
       onStall: (stream, written) => this.#stalled(stream, written),
       onLost: (stream, written) => this.#fallBehind(stream, written),
       onRestart: (after) => {
-        options.logOften(
-          'place lost',
-          `The place in the journal was lost. What clients have missed up to ${after} is read from it.`,
-        );
+        options.log({
+          level: 'warn',
+          event: 'place-lost',
+          message: `The place in the journal was lost. What clients have missed up to ${after} is read from it.`,
+          position: after,
+        });
         void this.#reloadEndings();
       },
     });
@@ -165,10 +171,12 @@ export class Hub {
       reached: async (position, stream) => {
         const isReached = await delivery.reached(position, stream);
         if (!isReached && stream.writable) {
-          options.logOften(
-            'behind',
-            `A client has had updates up to ${position}, which this process has not followed yet. Its stream ends.`,
-          );
+          options.log({
+            level: 'warn',
+            event: 'behind-client',
+            message: `A client has had updates up to ${position}, which this process has not followed yet. Its stream ends.`,
+            position,
+          });
         }
         return isReached;
       },
@@ -352,10 +360,13 @@ export class Hub {
   #watch(subscription: Subscription, work: Promise<void> | undefined): void {
     work?.catch((error: unknown) => {
       // Nothing is lost: the client comes back with the last id that it has.
-      this.#options.logOften(
-        'unreadable',
-        `The journal cannot be read for ${subscription.identity}. ${String(error)}`,
-      );
+      this.#options.log({
+        level: 'error',
+        event: 'journal-unreadable',
+        message: `The journal cannot be read for ${subscription.identity}. ${String(error)}`,
+        client: subscription.identity,
+        error,
+      });
       subscription.stream.end();
     });
   }
@@ -369,10 +380,12 @@ export class Hub {
         await this.#endings.load(this.#journal);
       } catch (error) {
         if (this.#isClosed) break;
-        this.#options.logOften(
-          'unreadable',
-          `The endings of topics cannot be read from the journal. ${String(error)}`,
-        );
+        this.#options.log({
+          level: 'error',
+          event: 'endings-unreadable',
+          message: `The endings of topics cannot be read from the journal. ${String(error)}`,
+          error,
+        });
         await delay(RELOAD_MS, undefined, { ref: false });
       }
     }
@@ -386,18 +399,17 @@ export class Hub {
     if (subscription === undefined) return;
     this.#slow += 1;
     if (this.#options.slowClients === 'disconnect') {
-      this.#options.logOften(
-        'slow client',
-        `${subscription.identity} does not read and is disconnected.`,
-      );
+      this.#tellSlow(subscription, ' and is disconnected');
       stream.destroy();
       return;
     }
-    this.#options.logOften(
-      'slow client',
-      `${subscription.identity} does not read; its cursor waits for it.`,
-    );
+    this.#tellSlow(subscription, '; its cursor waits for it');
     this.#fallBehind(stream, written);
+  }
+
+  #tellSlow({ identity }: Subscription, then: string): void {
+    const message = `${identity} does not read${then}.`;
+    this.#options.log({ level: 'warn', event: 'slow-client', message, client: identity });
   }
 
   /** A client is live no longer. */

@@ -17,7 +17,9 @@ export {
   type Update,
 } from '../journal/journal.js';
 export type { DamageReport } from '../journal/lmdb/damage.js';
+export type { Notice, OnNotice } from '../journal/notice.js';
 export { type JournalOptions, openJournal } from '../journal/open.js';
+export type { Log, LogEntry, LogLevel } from '../log.js';
 export { type Addressed, type Selection, select } from '../topics/selection.js';
 export { type Selector, SelectorError } from '../topics/selector.js';
 export {

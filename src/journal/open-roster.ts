@@ -1,4 +1,5 @@
 import { MemoryRoster } from './memory/roster.js';
+import type { OnNotice } from './notice.js';
 import { isRedis } from './redis/url.js';
 import type { Roster } from './roster.js';
 
@@ -7,8 +8,8 @@ export interface RosterOptions {
   readonly prefix?: string | undefined;
   /** After so long without a sign of life a node is taken for dead. The same on all nodes. Default: 30,000. */
   readonly timeoutMs?: number;
-  /** Told what an operator should know, a line each, with the name of what is alike: it may happen many times. */
-  readonly log?: (kind: string, message: string) => void;
+  /** Is told what an operator should know, which may happen many times in a row. */
+  readonly onNotice?: OnNotice;
 }
 
 /**

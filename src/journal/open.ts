@@ -1,6 +1,7 @@
 import { type Journal, JournalError, type Retention } from './journal.js';
 import type { DamageReport } from './lmdb/damage.js';
 import { openMemoryJournal } from './memory/memory.js';
+import type { OnNotice } from './notice.js';
 import { isRedis, redact } from './redis/url.js';
 
 /** What a journal keeps, and how; each option with a default. */
@@ -14,7 +15,7 @@ export interface JournalOptions extends Retention {
   /** Of a journal in Redis: how many replicas have what was appended before `append` resolves. Default: 0. */
   readonly replicas?: number | undefined;
   /** Is told what an operator should know of a journal in Redis: that it is away or back, or has lost updates. */
-  readonly onNotice?: ((message: string) => void) | undefined;
+  readonly onNotice?: OnNotice | undefined;
 }
 
 const DEFAULTS: JournalOptions = {

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import type { SummedLog } from '../log.js';
+import type { Log } from '../log.js';
 import { limitKey, Networks } from './addresses.js';
 import { ClientAddresses, socketAddress, type TrustProxy } from './client-address.js';
 import { LimitError } from './refusal.js';
@@ -66,12 +66,12 @@ export class Connections {
   readonly #onClose: (this: WatchedSocket) => void;
   readonly #perAddress = new Tally();
   readonly #perSubject = new Tally();
-  readonly #log: SummedLog;
+  readonly #log: Log;
   #open = 0;
   /** While descriptors are scarce no further connection is served; see descriptors.ts. */
   isScarce: () => boolean = () => false;
 
-  constructor(limits: ConnectionLimits, log: SummedLog) {
+  constructor(limits: ConnectionLimits, log: Log) {
     this.#limits = limits;
     this.#log = log;
     this.#addresses = new ClientAddresses(limits.trustProxy);
@@ -88,10 +88,12 @@ export class Connections {
     server.maxConnections = max + surplus;
     server.on('drop', (dropped?: { remoteAddress?: string }) => {
       const address = socketAddress({ remoteAddress: dropped?.remoteAddress });
-      this.#log.add(
-        'drop',
-        `${address} is disconnected: there are more than MAX_CONNECTIONS (${max}).`,
-      );
+      this.#log({
+        level: 'warn',
+        event: 'disconnected-max-connections',
+        message: `${address} is disconnected: there are more than MAX_CONNECTIONS (${max}).`,
+        client: address,
+      });
     });
     // Before the listener that reads requests from it.
     server.prependListener('connection', (socket: WatchedSocket) => {
@@ -110,10 +112,12 @@ export class Connections {
     if (unnamed === undefined && address === direct.address) return direct;
     if (unnamed === undefined) return { address, key: limitKey(address) };
     if (unnamed === 'disputed') {
-      this.#log.add(
-        'disputed',
-        `${address} sends X-Forwarded-For and Forwarded with different clients, and neither is believed: let the proxy remove the one that it does not write.`,
-      );
+      this.#log({
+        level: 'warn',
+        event: 'client-disputed',
+        message: `${address} sends X-Forwarded-For and Forwarded with different clients, and neither is believed: let the proxy remove the one that it does not write.`,
+        proxy: address,
+      });
     }
     // Those share what one client may have, but not with the proxy itself, whose health checks go on.
     return { address, key: `a client behind ${limitKey(address)}` };
@@ -186,10 +190,12 @@ export class Connections {
     socket[PEER] = peer;
     socket.on('close', this.#onClose);
     if (count > maxPerAddress + SURPLUS_PER_ADDRESS) {
-      this.#log.add(
-        'drop address',
-        `${key} is disconnected: it has more than MAX_CONNECTIONS_PER_ADDRESS (${maxPerAddress}).`,
-      );
+      this.#log({
+        level: 'warn',
+        event: 'disconnected-max-connections-per-address',
+        message: `${key} is disconnected: it has more than MAX_CONNECTIONS_PER_ADDRESS (${maxPerAddress}).`,
+        client: key,
+      });
       socket.destroy();
     }
     return peer;

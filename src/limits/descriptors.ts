@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { SummedLog } from '../log.js';
+import type { Log } from '../log.js';
 
 /** Descriptors that are left for files, the journal's and those of the process. */
 const FOR_FILES = 48;
@@ -41,10 +41,10 @@ export function fitConnections(
 export class DescriptorWatch {
   #isScarce = false;
   readonly #limit: number;
-  readonly #log: SummedLog;
+  readonly #log: Log;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(limit: number, log: SummedLog) {
+  constructor(limit: number, log: Log) {
     this.#limit = limit;
     this.#log = log;
     this.#timer = setInterval(() => this.#probe(), PROBE_MS).unref();
@@ -64,19 +64,23 @@ export class DescriptorWatch {
       this.#isScarce = file.fd >= this.#limit - SCARCE;
       await file.close();
       if (this.#isScarce) {
-        this.#log.add(
-          'descriptors',
-          `File descriptors are nearly all in use (ulimit -n is ${this.#limit}): new connections are answered 503.`,
-        );
+        this.#log({
+          level: 'error',
+          event: 'descriptors-scarce',
+          message: `File descriptors are nearly all in use (ulimit -n is ${this.#limit}): new connections are answered 503.`,
+          limit: this.#limit,
+        });
       }
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code !== 'EMFILE' && code !== 'ENFILE') return;
       this.#isScarce = true;
-      this.#log.add(
-        'descriptors',
-        `File descriptors are all in use (${code}; ulimit -n is ${this.#limit}): the system closes new connections.`,
-      );
+      this.#log({
+        level: 'error',
+        event: 'descriptors-scarce',
+        message: `File descriptors are all in use (${code}; ulimit -n is ${this.#limit}): the system closes new connections.`,
+        limit: this.#limit,
+      });
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { Server } from 'node:http';
-import type { SummedLog } from '../log.js';
+import type { Log } from '../log.js';
 import type { TrustProxy } from './client-address.js';
 import { Connections } from './connections.js';
 import { DescriptorWatch, fitConnections, readDescriptorLimit } from './descriptors.js';
@@ -25,11 +25,11 @@ export class Limits {
   readonly notice: string | undefined;
   readonly #rates = new Map<RateName, RateLimiter>();
   readonly #descriptorLimit: number | undefined;
-  readonly #log: SummedLog;
+  readonly #log: Log;
 
   constructor(
     settings: LimitSettings,
-    log: SummedLog,
+    log: Log,
     descriptorLimit: number | undefined = readDescriptorLimit(),
   ) {
     this.#log = log;
@@ -101,7 +101,13 @@ export class Limits {
 
   /** Tells the operator of a refusal, many of them in one line. */
   tell(address: string, { limit, message }: LimitError): void {
-    this.#log.add(limit, `${address} is refused: ${message}`);
+    this.#log({
+      level: 'warn',
+      event: `refused-${limit}`,
+      message: `${address} is refused: ${message}`,
+      client: address,
+      limit,
+    });
   }
 }
 

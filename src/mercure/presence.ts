@@ -17,6 +17,7 @@ import type {
   RosterWatcher,
   Subscriber,
 } from '../journal/roster.js';
+import { type Log, toConsole } from '../log.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selector } from '../topics/selector.js';
 import { SUBSCRIPTIONS_PATH } from './paths.js';
@@ -48,8 +49,8 @@ export interface PresenceOptions {
   readonly delivered?: (refs: readonly EntryRef[]) => Promise<void>;
   /** Where it is noted who is subscribed, and what presence is to be closed before. Default: one of this process alone. */
   readonly roster?: Roster;
-  /** Told what an operator should know, a line each, with the name of what is alike. Default: `console.error`. */
-  readonly log?: (kind: string, message: string) => void;
+  /** Told what an operator should know, which may happen many times in a row. Default: its message to `console.error`. */
+  readonly log?: Log;
 }
 
 /**
@@ -87,7 +88,7 @@ const RETRY_MS = 1_000;
 export class Presence implements RosterWatcher {
   readonly #publish: PresenceOptions['publish'];
   readonly #delivered: NonNullable<PresenceOptions['delivered']>;
-  readonly #log: (kind: string, message: string) => void;
+  readonly #log: Log;
   readonly #roster: Roster;
   /** The open streams that are in the roster, or wait for that. */
   readonly #attendances = new Set<Attendance>();
@@ -108,12 +109,12 @@ export class Presence implements RosterWatcher {
     publish,
     delivered = async () => undefined,
     roster = new MemoryRoster(),
-    log,
+    log = toConsole,
   }: PresenceOptions) {
     this.#publish = publish;
     this.#delivered = delivered;
     this.#roster = roster;
-    this.#log = log ?? ((_, message) => console.error(message));
+    this.#log = log;
     roster.watch(this);
   }
 
@@ -127,10 +128,11 @@ export class Presence implements RosterWatcher {
     const topics = [...new Set(selectors.map(({ text }) => text))];
     const bytes = grants === undefined ? bytesOf(topics) : 0;
     if (bytes > 0 && this.#anonymousBytes + bytes > MAX_ANONYMOUS_BYTES) {
-      this.#log(
-        'unlisted subscriptions',
-        'Clients without a token have more subscriptions than are listed.',
-      );
+      this.#log({
+        level: 'warn',
+        event: 'subscriptions-unlisted',
+        message: 'Clients without a token have more subscriptions than are listed.',
+      });
       return;
     }
     this.#anonymousBytes += bytes;
@@ -235,7 +237,12 @@ export class Presence implements RosterWatcher {
       }
     } catch (error) {
       if (!this.#isClosed) {
-        this.#log('announcements', `Subscriptions cannot be listed. ${String(error)}`);
+        this.#log({
+          level: 'error',
+          event: 'subscriptions-failed',
+          message: `Subscriptions cannot be listed. ${String(error)}`,
+          error,
+        });
       }
     } finally {
       this.#noting = undefined;
@@ -309,7 +316,12 @@ export class Presence implements RosterWatcher {
       } catch (error) {
         const isOfJournal = error instanceof JournalError;
         if (isOfJournal && error.code === 'ERR_KEY_TAKEN') return false;
-        this.#log('announcements', `Subscriptions cannot be announced. ${String(error)}`);
+        this.#log({
+          level: 'error',
+          event: 'subscriptions-failed',
+          message: `Subscriptions cannot be announced. ${String(error)}`,
+          error,
+        });
         if (key === undefined || !isOfJournal) return true;
         await delay(RETRY_MS, undefined, { ref: false });
       }

@@ -22,7 +22,7 @@ export async function openTestHub(
   const hub = await Hub.open(journal, {
     windowMaxBytes: 64 * 1024 * 1024,
     slowClients: 'catch-up',
-    log: (message) => log.push(message),
+    log: ({ message }) => log.push(message),
     ...hubOptions,
   });
   return { hub, journal, log };

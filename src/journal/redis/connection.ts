@@ -1,6 +1,7 @@
 /** Keeps a node connected: opens a new session whenever one has ended. */
 
 import { setTimeout as wait } from 'node:timers/promises';
+import type { OnNotice } from '../notice.js';
 import type { Address } from './address.js';
 import { AwayError, RefusedError, reasonText, UnfitError } from './failures.js';
 import { Session } from './session.js';
@@ -12,7 +13,7 @@ export interface ConnectionOptions {
   /** What is to be done first with each session. If it fails, so has the session. */
   prepare(session: Session): Promise<void>;
   /** Is told what an operator should know: when Redis goes away, why, and when it is back. */
-  onNotice(message: string): void;
+  readonly onNotice: OnNotice;
 }
 
 /** The longest pause between two tries, and the first; half of it and more is by chance. */
@@ -191,14 +192,22 @@ export class Connection {
     this.#toldAwayAt = now;
     this.#lastToldAt = now;
     const { name, onNotice } = this.#options;
-    onNotice(`${name} is away: ${reasonText(reason)} It is tried again until it is back.`);
+    onNotice({
+      level: 'error',
+      event: 'redis-away',
+      message: `${name} is away: ${reasonText(reason)} It is tried again until it is back.`,
+    });
   }
 
   #tellBack(): void {
     if (this.#toldAwayAt === undefined) return;
     const seconds = ((performance.now() - this.#toldAwayAt) / 1000).toFixed(1);
     this.#toldAwayAt = undefined;
-    this.#options.onNotice(`${this.#options.name} is back after ${seconds} s.`);
+    this.#options.onNotice({
+      level: 'info',
+      event: 'redis-back',
+      message: `${this.#options.name} is back after ${seconds} s.`,
+    });
   }
 
   async #pause(reason: unknown): Promise<void> {

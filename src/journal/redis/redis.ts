@@ -24,6 +24,7 @@ import {
   type TrimmedTopic,
   type Update,
 } from '../journal.js';
+import type { OnNotice } from '../notice.js';
 import { admitsAll, later } from '../select.js';
 import { ALLOWED, parseAddress } from './address.js';
 import { Appender } from './appender.js';
@@ -49,7 +50,7 @@ export interface RedisJournalOptions extends Retention {
   readonly sync?: Durability['sync'] | undefined;
   readonly replicas?: number | undefined;
   /** Is told what an operator should know: that Redis is away or back, that updates are lost, what is promised. */
-  readonly onNotice?: ((message: string) => void) | undefined;
+  readonly onNotice?: OnNotice | undefined;
   /** How long Redis is waited for at the start. Default: 15,000. */
   readonly openTimeoutMs?: number | undefined;
   /** For tests: the clock by which updates grow old, in place of that of Redis. */
@@ -104,7 +105,7 @@ class RedisJournal implements Journal {
   readonly #reads: Reads;
   readonly #appender: Appender;
   readonly #tail: Tail;
-  readonly #notify: (message: string) => void;
+  readonly #notify: OnNotice;
   /** Which journal is under the keys: another one after they were emptied. */
   #generation = '';
   /** The newest position that is known here. */
@@ -116,10 +117,7 @@ class RedisJournal implements Journal {
 
   constructor(
     options: RedisJournalOptions & { readonly prefix: string },
-    connect: (
-      prepare: (session: Session) => Promise<void>,
-      onNotice: (message: string) => void,
-    ) => Connection,
+    connect: (prepare: (session: Session) => Promise<void>, onNotice: OnNotice) => Connection,
   ) {
     this.#options = options;
     this.#durability = { sync: options.sync ?? 'disk', replicas: options.replicas ?? 0 };
@@ -242,7 +240,9 @@ class RedisJournal implements Journal {
   async #prepare(session: Session): Promise<void> {
     await this.#attach(session);
     const notice = durabilityNotice(session, this.#durability);
-    if (notice !== undefined && notice !== this.#lastDurabilityNotice) this.#notify(notice);
+    if (notice !== undefined && notice !== this.#lastDurabilityNotice) {
+      this.#notify({ level: 'warn', event: 'redis-durability', message: notice });
+    }
     this.#lastDurabilityNotice = notice;
   }
 
@@ -265,7 +265,8 @@ class RedisJournal implements Journal {
     if (isLost !== 1) return;
     const through = String(last);
     this.#seen = through;
-    this.#notify(lossNotice(this.#options.prefix, seen, String(before)));
+    const message = lossNotice(this.#options.prefix, seen, String(before));
+    this.#notify({ level: 'error', event: 'journal-loss', message, through });
     // Whoever is told reads what is left: that is possible once the session is up.
     this.#connection.whenUp().then(
       () => this.#tail.lost(through),

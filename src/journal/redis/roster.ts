@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { JournalError } from '../journal.js';
+import type { OnNotice } from '../notice.js';
 import type {
   Departure,
   NoteResult,
@@ -23,7 +24,7 @@ export interface RedisRosterOptions {
   /** A node that has not beaten for so long is taken for dead. Default: 30,000. */
   readonly timeoutMs?: number;
   /** Told when the roster goes away and when it is back, a line each, with the name of what is alike. */
-  readonly log?: (kind: string, message: string) => void;
+  readonly onNotice?: OnNotice | undefined;
 }
 
 /** Of what is stored. Nodes of different versions do not share a roster. */
@@ -71,7 +72,7 @@ class RedisRoster implements Roster {
   readonly #link: RosterLink;
   readonly #prefix: string;
   readonly #timeoutMs: number;
-  readonly #log: (kind: string, message: string) => void;
+  readonly #notify: OnNotice;
   readonly #nodesWatch: StandstillWatch;
   readonly #leftWatch: StandstillWatch;
   #watcher: RosterWatcher | undefined;
@@ -88,11 +89,11 @@ class RedisRoster implements Roster {
   #inheriting: Promise<void> | undefined;
   #isClosed = false;
 
-  constructor(link: RosterLink, { prefix, timeoutMs = 30_000, log }: RedisRosterOptions) {
+  constructor(link: RosterLink, { prefix, timeoutMs = 30_000, onNotice }: RedisRosterOptions) {
     this.#link = link;
     this.#prefix = `{${prefix}}:roster`;
     this.#timeoutMs = timeoutMs;
-    this.#log = log ?? (() => undefined);
+    this.#notify = onNotice ?? (() => undefined);
     this.#nodesWatch = new StandstillWatch(timeoutMs);
     this.#leftWatch = new StandstillWatch(timeoutMs);
   }
@@ -192,10 +193,11 @@ class RedisRoster implements Roster {
       this.#changeUnderWay = undefined;
       this.#isSettled = true;
       await this.#join();
-      this.#log(
-        'roster expelled',
-        'This node was taken for dead: its subscriptions are announced again.',
-      );
+      this.#notify({
+        level: 'warn',
+        event: 'roster-expelled',
+        message: 'This node was taken for dead: its subscriptions are announced again.',
+      });
       this.#watcher?.expelled();
     })().finally(() => {
       this.#rejoining = undefined;
@@ -320,16 +322,21 @@ class RedisRoster implements Roster {
     this.#leftWatch.reset();
     if (this.#absence !== undefined || this.#isClosed) return;
     this.#absence = reasonText(error);
-    this.#log(
-      'roster away',
-      `Redis does not keep the subscriptions of this node: ${this.#absence}`,
-    );
+    this.#notify({
+      level: 'error',
+      event: 'roster-away',
+      message: `Redis does not keep the subscriptions of this node: ${this.#absence}`,
+    });
   }
 
   #back(): void {
     if (this.#absence === undefined) return;
     this.#absence = undefined;
-    this.#log('roster back', 'Redis keeps the subscriptions of this node again.');
+    this.#notify({
+      level: 'info',
+      event: 'roster-back',
+      message: 'Redis keeps the subscriptions of this node again.',
+    });
   }
 
   #throwIfClosed(): void {
