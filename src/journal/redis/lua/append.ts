@@ -2,7 +2,7 @@
 
 import { APPEND_KEYS } from './append-keys.js';
 import { COMMON, STATE } from './common.js';
-import { ENDED_TOPICS, REMEMBER_ENDINGS } from './endings.js';
+import { NEEDS_ENDINGS, REMEMBER_ENDINGS } from './endings.js';
 import { REMEMBERED } from './remembered.js';
 import { TRIM } from './trim.js';
 
@@ -44,10 +44,22 @@ local firstNumber = number + 1
 -- What becomes of each call, and which updates are new.
 local placed, added, outcomes = {}, {}, {}
 local argument = 3
+
+-- What is remembered beside the entries. To make a function takes a microsecond, and most appends need none of these. What
+-- is too old is forgotten by those that do, and by calls of the script that append nothing.
+local keys, endings
+local needsKeys = #calls == 0 and state.keysBytes > 0
+for _, each in ipairs(calls) do needsKeys = needsKeys or each[3] end
+${NEEDS_ENDINGS}
+if needsKeys or needsEndings then
 ${REMEMBERED}
+if needsKeys then
 ${APPEND_KEYS}
-${ENDED_TOPICS}
+end
+if needsEndings then
 ${REMEMBER_ENDINGS}
+end
+end
 
 local function heldIds(ownIds)
   local held = {}
@@ -64,7 +76,7 @@ local function decide(each)
   local data = argument
   argument = argument + #numbers
   if key then
-    local known = keyOf(key[1])
+    local known = keys.find(key[1])
     if known then return known[1] == key[2] and 'P' .. known[2] or 'K' end
   end
   local repeats, own, mine = {}, {}, {}
@@ -91,11 +103,13 @@ local function decide(each)
       end
     end
   end
-  local changed, ofEnded, topic = endTopics(numbers, taken and taken - 1 or #numbers, repeats, reopening)
-  if taken or ofEnded then
-    takeEndsBack(changed)
-    return ofEnded and 'E' .. ofEnded .. ' ' .. topic or 'I' .. taken
+  if endings then
+    local before = taken and taken - 1 or #numbers
+    local takeEndsBack, ofEnded, topic = endings.apply(numbers, before, repeats, reopening)
+    if taken or ofEnded then takeEndsBack() end
+    if ofEnded then return 'E' .. ofEnded .. ' ' .. topic end
   end
+  if taken then return 'I' .. taken end
   for name, entry in pairs(mine) do placed[name] = entry end
 
   local series = {}
@@ -124,11 +138,10 @@ local function decide(each)
   end
   for n, each in ipairs(series) do series[n] = text(each) end
   local places = table.concat(series, ' ')
-  if key then addKey(key, places, #series / 3) end
+  if key then keys.add(key, places, #series / 3) end
   return 'P' .. places
 end
 
-lookAtEndings()
 for n, each in ipairs(calls) do outcomes[n] = decide(each) end
 
 -- From here on it is written.
@@ -195,9 +208,9 @@ if #added > 0 then
   state.first = state.first or added[1][1]
   state.last = added[#added][1]
 end
-rememberKeys()
+if keys then keys.write() end
 ${TRIM}
-rememberEndings()
+if endings then endings.write() end
 writeState(state)
 return {'OK', before, time, isBehind and 1 or 0, outcomes}
 end
@@ -214,8 +227,8 @@ local function takeBack()
     if sum.isCounted then redis.pcall('ZINCRBY', COUNTS, -sum.count, name) end
     if sum.isWeighed then redis.pcall('ZINCRBY', BYTES, text(-sum.bytes), name) end
   end
-  takeRememberedBack(keyKind)
-  takeEndingsBack()
+  if keys then keys.takeBack() end
+  if endings then endings.takeBack() end
   -- The stream takes no entry before its newest, also where that is gone.
   if written > 0 then redis.pcall('HSET', META, 'time', text(state.time + 1), 'wall', text(state.wall)) end
   return true

@@ -31,59 +31,63 @@ local function eachEnded(prefixes, take)
 end
 `;
 
+/** Looks whether an append has to do with endings: an update is a last one, or a topic is said to have ended. */
+export const NEEDS_ENDINGS = `
+local prefixes = {}
+local needsEndings = #calls == 0 and state.endingsBytes > 0
+for _, header in ipairs(headers) do
+  needsEndings = needsEndings or header[6]
+  if state.endingsBytes > 0 then
+    for _, prefix in ipairs(header[5]) do prefixes[#prefixes + 1] = prefix end
+  end
+end
+for from = 1, needsEndings and 0 or #prefixes, ARGUMENTS do
+  local said = call('HMGET', ENDED, unpack(prefixes, from, math.min(from + ARGUMENTS - 1, #prefixes)))
+  for _, position in ipairs(said) do needsEndings = needsEndings or position end
+end
+`;
+
 /**
  * Decides for the script that appends whether topics have ended, and remembers what its updates have ended and reopened.
- *
- * The endings are written last of all, and what says that topics have ended after them: what goes wrong before that has
- * ended nothing.
+ * They are written last of all: what goes wrong before that has ended nothing.
  */
 export const REMEMBER_ENDINGS = `
-local endingKind = kindOf({
+local endingKind = {
   values = ENDINGS, order = ENDING_ORDER, bytes = ENDING_BYTES, list = BASE .. 'endings-of:', sum = 'endingsBytes',
-  maxBytes = ${MAX_ENDINGS_BYTES}, maxAge = ENDING_MAX_AGE_MS, index = ENDED,
-  timeOf = function(position) return (parse(position)) end,
-  onForget = function(position, fields)
-    local over = {}
-    eachEnded(fields[1], function(prefix, last)
-      if last == position then over[#over + 1] = prefix end
-    end)
-    callMany('HDEL', ENDED, over)
-  end,
-})
+  maxBytes = ${MAX_ENDINGS_BYTES}, maxAge = ${ENDING_MAX_AGE_MS}, index = ENDED, timeOf = parse,
+}
+
+${ENDED_TOPICS}
+local memory = memoryOf(endingKind)
+
+function memory.onForget(position, fields)
+  local over = {}
+  eachEnded(fields[1], function(prefix, last)
+    if last == position then over[#over + 1] = prefix end
+  end)
+  callMany('HDEL', ENDED, over)
+end
 
 -- By index prefix: with which update a topic is said to have ended before this call, and which have ended by now.
 local saidBefore, ended = {}, {}
--- As long as it is false, no topic has ended, and none is about to.
-local isAnyEnded = false
-local function lookAtEndings()
-  local prefixes = {}
-  for _, header in ipairs(headers) do
-    if header[6] then isAnyEnded = true end
-    if state.endingsBytes > 0 then
-      for _, prefix in ipairs(header[5]) do prefixes[#prefixes + 1] = prefix end
-    end
-  end
-  eachEnded(prefixes, function(prefix, position)
-    saidBefore[prefix] = position
-    if isEndOf(prefix, position) then
-      ended[prefix] = true
-      isAnyEnded = true
-    end
-  end)
-end
+eachEnded(prefixes, function(prefix, position)
+  saidBefore[prefix] = position
+  ended[prefix] = isEndOf(prefix, position) or nil
+end)
 
--- Ends and reopens topics by the first updates of an append, but for those that are held already. Returns what has
--- changed; and if one of them is refused, its number and that of its topic.
-local function endTopics(numbers, count, repeats, reopening)
-  local changed = {}
-  if not isAnyEnded then return changed end
-  local reopens = {}
+-- Ends and reopens topics by the first updates of an append, but for those that are held already. Returns how to take
+-- that back; and if one of them is refused, its number and that of its topic.
+local function apply(numbers, count, repeats, reopening)
+  local changed, reopens = {}, {}
+  local function takeBack()
+    for n = #changed, 1, -1 do ended[changed[n][1]] = changed[n][2] end
+  end
   for _, n in ipairs(reopening or {}) do reopens[n] = true end
   for n = 1, count do
     local header = headers[numbers[n] + 1]
     if not repeats[n] then
       for m, prefix in ipairs(header[5]) do
-        if ended[prefix] and not reopens[n] then return changed, n, m end
+        if ended[prefix] and not reopens[n] then return takeBack, n, m end
       end
       local isLast = header[6] and true or nil
       for _, prefix in ipairs(header[5]) do
@@ -94,86 +98,89 @@ local function endTopics(numbers, count, repeats, reopening)
       end
     end
   end
-  return changed
+  return takeBack
 end
 
-local function takeEndsBack(changed)
-  for n = #changed, 1, -1 do ended[changed[n][1]] = changed[n][2] end
-end
-
--- The endings that are left of what this call appends. And of topics that it ends or reopens: with which update they
--- have ended; false if they go on.
-local function endingsLeft()
-  local lastOf, records = {}, {}
+-- Of topics that this call ends or reopens: with which update they have ended; false if they go on.
+local function lastUpdates()
+  local lastOf = {}
   for _, each in ipairs(added) do
-    for _, prefix in ipairs(each[2][5]) do
-      if each[2][6] then
-        lastOf[prefix] = each[1]
+    local position, header = each[1], each[2]
+    for _, prefix in ipairs(header[5]) do
+      if header[6] then
+        lastOf[prefix] = position
       elseif lastOf[prefix] or saidBefore[prefix] then
         lastOf[prefix] = false
       end
     end
   end
+  return lastOf
+end
+
+-- The endings of this call that are left at its end: their positions, and their values.
+local function endingsLeft(lastOf)
+  local left = {}
   for _, each in ipairs(added) do
     local position, header, ownId = each[1], each[2], each[4]
     local isLeft = false
-    for _, prefix in ipairs(header[6] and header[5] or {}) do isLeft = isLeft or lastOf[prefix] == position end
+    for _, prefix in ipairs(header[5]) do isLeft = isLeft or lastOf[prefix] == position end
     if isLeft then
       local isPrivate, bytes, publisher = unpack(header[6])
-      local id = ownId and ownId[1]
-      if id then bytes = bytes + #id end
-      local time, number = parse(position)
-      records[#records + 1] = {
-        name = position, order = number, publisher = publisher, bytes = bytes,
-        value = cjson.encode({header[5], isPrivate, time, publisher, bytes, id}),
-      }
+      local id = ownId and ownId[1] or nil
+      left[#left + 1] = {position, {header[5], isPrivate, state.time, publisher, bytes + (id and #id or 0), id}}
     end
   end
-  return records, lastOf
+  return left
 end
 
--- Which topics it has written about, and the endings that have no topic left.
+-- Which topics were written about, and the endings that have no topic left.
 local writtenEnds, emptied = {}, {}
-local function rememberEndings()
-  local records, lastOf = {}, {}
-  if isAnyEnded or next(saidBefore) then records, lastOf = endingsLeft() end
-  forgetOutdated(endingKind, #records)
-  remember(endingKind, records)
-  local goOn, ends, superseded = {}, {}, {}
+
+local function write()
+  local lastOf = lastUpdates()
+  local left = endingsLeft(lastOf)
+  memory.forgetOutdated(#left)
+  for _, each in ipairs(left) do
+    memory.remember(each[1], select(2, parse(each[1])), each[2])
+  end
+  local goOn, ends, before = {}, {}, {}
   for prefix, position in pairs(lastOf) do
-    local before = saidBefore[prefix]
-    if before then superseded[before] = true end
+    if saidBefore[prefix] then before[saidBefore[prefix]] = true end
     if position then
       ends[#ends + 1] = prefix
       ends[#ends + 1] = position
-    elseif before then
+    elseif saidBefore[prefix] then
       goOn[#goOn + 1] = prefix
     end
   end
   writtenEnds = lastOf
   callMany('HDEL', ENDED, goOn)
   callMany('HSET', ENDED, ends)
-  for position in pairs(superseded) do
+  for position in pairs(before) do
     local value = call('HGET', ENDINGS, position)
-    local isLeft = false
-    eachEnded(value and cjson.decode(value)[1] or {}, function(_, last) isLeft = isLeft or last == position end)
-    if value and not isLeft then
+    local isOver = value
+    eachEnded(value and cjson.decode(value)[1] or {}, function(_, last) isOver = isOver and last ~= position end)
+    if isOver then
       emptied[position] = value
-      forget(endingKind, position)
+      memory.forget(position)
     end
   end
 end
 
-local function takeEndingsBack()
+local function takeBack()
   for position, value in pairs(emptied) do
-    local _, number = parse(position)
     redis.pcall('HSET', ENDINGS, position, value)
-    redis.pcall('ZADD', ENDING_ORDER, text(number), position)
+    redis.pcall('ZADD', ENDING_ORDER, select(2, parse(position)), position)
   end
   for prefix in pairs(writtenEnds) do
-    local before = saidBefore[prefix]
-    if before then redis.pcall('HSET', ENDED, prefix, before) else redis.pcall('HDEL', ENDED, prefix) end
+    if saidBefore[prefix] then
+      redis.pcall('HSET', ENDED, prefix, saidBefore[prefix])
+    else
+      redis.pcall('HDEL', ENDED, prefix)
+    end
   end
-  takeRememberedBack(endingKind)
+  memory.takeBack()
 end
+
+endings = {apply = apply, write = write, takeBack = takeBack}
 `;
