@@ -6,18 +6,11 @@ export * from '../../src/journal/contract/tools.js';
 
 export const KEEP_ALL: Retention = { maxUpdates: 1_000_000, maxAgeMs: 0 };
 
-/**
- * Tests that a keeper keeps the contract of journal.ts.
- *
- * @param without - the names of cases that it does not keep yet.
- */
-export function testContract(keeper: Keeper, without?: RegExp): void {
+/** Tests that a keeper keeps the contract of journal.ts. */
+export function testContract(keeper: Keeper): void {
   const cases = journalContract(keeper);
-  for (const { name, run } of cases) if (!without?.test(name)) test(name, run);
+  for (const { name, run } of cases) test(name, run);
 }
-
-/** The names of the cases about topics that end. */
-export const ABOUT_ENDINGS = /^(an ended topic|an ending|endings)\b/;
 
 const { now } = Date;
 

@@ -186,6 +186,7 @@ for _, each in ipairs(added) do
   end
   run[2] = position
 end
+if endings then endings.try() end
 callMany('ZADD', INDEX, indexed)
 callMany('HSET', IDS, ids)
 for name, sum in pairs(sums) do

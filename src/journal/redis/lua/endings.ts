@@ -133,6 +133,12 @@ local function endingsLeft(lastOf)
   return left
 end
 
+-- Does once what it cannot be taken back without. Only entries are written yet, if a permission is missing.
+local function try()
+  call('HDEL', ENDED, '')
+  call('ZREM', ENDING_ORDER, '')
+end
+
 -- Which topics were written about, and the endings that have no topic left.
 local writtenEnds, emptied = {}, {}
 
@@ -182,5 +188,5 @@ local function takeBack()
   memory.takeBack()
 end
 
-endings = {apply = apply, write = write, takeBack = takeBack}
+endings = {apply = apply, try = try, write = write, takeBack = takeBack}
 `;
