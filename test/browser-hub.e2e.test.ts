@@ -101,11 +101,16 @@ async function publish(
 }
 
 /** Publishes without a page. */
-async function send(data: string, topic = BOOK, to = service): Promise<string> {
+async function send(
+  data: string,
+  topic = BOOK,
+  to = service,
+  more: Record<string, string> = {},
+): Promise<string> {
   const response = await fetch(`${to.url}/hub`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}` },
-    body: new URLSearchParams({ topic, data }),
+    body: new URLSearchParams({ topic, data, ...more }),
   });
   expect(response.status).toBe(200);
   return response.text();
@@ -242,6 +247,49 @@ describe('the hub on the page', () => {
     expect(await testId(page, 'hub-problem').textContent()).toMatch(/Name a topic/);
     await subscribe(page, BOOKS, { types: 'error' });
     expect(await testId(page, 'hub-problem').textContent()).toMatch(/type error/);
+  });
+
+  test('says that all topics have ended, and asks no more', async () => {
+    const page = await openPage();
+    await subscribe(page, 'a, b');
+    await state(page, 'hub', 'open');
+    await send('1', 'a', service, { last: '' });
+    await newest(page, '1');
+    await send('2', 'b', service, { last: '', retry: '10' });
+    await testId(page, 'hub-problem').filter({ hasText: 'topics have ended' }).waitFor();
+    await state(page, 'hub', 'closed');
+    expect(await shownData(page)).toEqual(['2', '1']);
+    expect(await testId(page, 'hub-stop').isDisabled()).toBe(true);
+  });
+
+  test("of an ended topic stops a page's own EventSource for good, when it has come back once", async () => {
+    const page = await openPage();
+    const answers: number[] = [];
+    page.on('response', (response) => {
+      if (response.url().includes('topic=own')) answers.push(response.status());
+    });
+    await page.evaluate(
+      () =>
+        new Promise<void>((resolve) => {
+          const source = new EventSource('/hub?topic=own');
+          const seen: string[] = [];
+          Object.assign(window, { source, seen });
+          source.onopen = () => resolve();
+          source.onmessage = ({ data }) => seen.push(data);
+          source.addEventListener('end', () => seen.push('the end'));
+        }),
+    );
+    await send('1', 'own', service, { retry: '10' });
+    await send('', 'own', service, { type: 'end', last: '' });
+    await page.waitForFunction(() => {
+      const { source } = window as unknown as { source: EventSource };
+      return source.readyState === EventSource.CLOSED;
+    });
+    expect(await page.evaluate(() => (window as unknown as { seen: string[] }).seen)).toEqual([
+      '1',
+      'the end',
+    ]);
+    expect(answers).toEqual([200, 204]);
   });
 
   test('stops, and leaves its connection to others', async () => {

@@ -17,7 +17,8 @@ const namesOfClient = new Set(['open', 'error', 'statechange']);
 
 interface HubSubscription {
   readonly types: ReadonlySet<string>;
-  readonly address: string;
+  /** Where it goes on. */
+  readonly address: () => string;
   readonly stream: PageStream;
 }
 
@@ -67,17 +68,18 @@ function stop(): void {
 
 function open(topics: readonly string[], types: ReadonlySet<string>): HubSubscription {
   const query = new URLSearchParams(topics.map((topic) => ['topic', topic]));
-  const address = `/hub?${query}`;
   // A stream that has given way to another window's goes on here when it comes back.
   let lastEventId = '';
+  const address = () =>
+    lastEventId === ''
+      ? `/hub?${query}`
+      : `/hub?${query}&lastEventID=${encodeURIComponent(lastEventId)}`;
 
   const stream = openPageStream({
     name: 'hub',
     address: () => {
       takeToken();
-      return lastEventId === ''
-        ? address
-        : `${address}&lastEventID=${encodeURIComponent(lastEventId)}`;
+      return address();
     },
     types: [...new Set([...types, 'gap'])],
     onEvent: (event) => {
@@ -108,8 +110,10 @@ async function explainRefusal(): Promise<void> {
   const refused = current;
   if (refused === undefined) return;
   try {
-    const response = await fetch(refused.address, { signal: AbortSignal.timeout(answerTimeoutMs) });
-    const problem = response.ok ? '' : await problemOf(response);
+    const response = await fetch(refused.address(), {
+      signal: AbortSignal.timeout(answerTimeoutMs),
+    });
+    const problem = await reasonOf(response);
     // The answer may be an event stream by now, which would go on.
     if (response.ok) await response.body?.cancel();
     if (problem === '' || current !== refused) return;
@@ -118,6 +122,12 @@ async function explainRefusal(): Promise<void> {
   } catch {
     // No answer either.
   }
+}
+
+/** Why a stream does not go on; empty if it would. */
+async function reasonOf(response: Response): Promise<string> {
+  if (response.status === 204) return 'All of these topics have ended: nothing more comes.';
+  return response.ok ? '' : problemOf(response);
 }
 
 /** One to a line or between commas, except for those of a URI template such as `{?page,size}`. */
