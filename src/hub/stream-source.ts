@@ -102,17 +102,15 @@ async function publishAll(
   outbox: Outbox,
 ): Promise<Streamed> {
   try {
-    for (let count = 0; ; count += 1) {
-      await outbox.room();
-      const result = await reader.next();
-      outbox.assertWorking();
-      if (result === undefined || result.done) {
-        const outcome = result === undefined ? 'cancelled' : 'ended';
-        const last = updates.last(outcome === 'ended' ? 'end' : outcome);
-        return { outcome, last: await outbox.finish(last), count };
-      }
-      outbox.add(updates.of(result.value));
-    }
+    let count = 0;
+    const isOver = await reader.read((item) => {
+      outbox.add(updates.of(item));
+      count += 1;
+      return outbox.isFull ? outbox.room() : undefined;
+    });
+    outbox.assertWorking();
+    const last = await outbox.finish(updates.last(isOver ? 'end' : 'cancelled'));
+    return { outcome: isOver ? 'ended' : 'cancelled', last, count };
   } catch (error) {
     // Where the journal takes no more, it takes no word of that either.
     if (outbox.takesMoreAfter(error)) await tellFailure(error, updates, outbox);
@@ -213,7 +211,7 @@ class Outbox {
 
   /** Resolves when an update may be added. @throws what an append has failed with. */
   async room(): Promise<void> {
-    while (this.#isFull && this.#failure === undefined) {
+    while (this.isFull && this.#failure === undefined) {
       await new Promise<void>((resolve) => {
         this.#tellRoom = resolve;
       });
@@ -253,7 +251,8 @@ class Outbox {
     return true;
   }
 
-  get #isFull(): boolean {
+  /** Whether an update that is added is to wait for {@link room}. */
+  get isFull(): boolean {
     return (
       this.#waiting.list.length >= MAX_WAITING_UPDATES || this.#waitingLength >= MAX_WAITING_LENGTH
     );

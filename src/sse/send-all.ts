@@ -20,14 +20,13 @@ export async function sendAll(stream: EventStream, source: EventStreamSource): P
   const reader = new SourceReader(source);
   const close = () => reader.close();
   stream.once('close', close);
+  if (!stream.writable) close();
   try {
-    while (stream.writable) {
-      const result = await reader.next();
-      if (result === undefined) return false;
-      if (result.done) return true;
-      await stream.send(eventOf(result.value));
-    }
-    return false;
+    return await reader.read((item) => {
+      const taken = stream.send(eventOf(item));
+      if (!stream.writable) close();
+      return stream.stalled ? taken : undefined;
+    });
   } finally {
     stream.off('close', close);
     close();

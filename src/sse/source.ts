@@ -4,6 +4,9 @@ import { TextDecoder } from 'node:util';
 /** What items are read from: an array, a generator, an async generator, a `Readable`, a web `ReadableStream`. */
 export type AnySource<Item> = Iterable<Item | Uint8Array> | AsyncIterable<Item | Uint8Array>;
 
+/** Takes an item. Where it returns a promise, the next item is not asked for before that resolves. */
+export type TakeItem<Item> = (item: Item | string) => Promise<unknown> | undefined;
+
 /** A source that never waits leaves the event loop to others after so long. */
 const SLICE_MS = 5;
 
@@ -11,10 +14,8 @@ const SLICE_MS = 5;
 export class SourceReader<Item> {
   readonly #source: AnySource<Item>;
   readonly #iterator: Iterator<Item | Uint8Array> | AsyncIterator<Item | Uint8Array>;
-  readonly #decoder = new TextDecoder();
   #state: 'open' | 'over' | 'closed' = 'open';
-  #stopWaiting: (() => void) | undefined;
-  #sliceStart = performance.now();
+  #whenClosed: (() => void) | undefined;
 
   /** @throws {TypeError} if it is no source. */
   constructor(source: AnySource<Item>) {
@@ -23,36 +24,25 @@ export class SourceReader<Item> {
   }
 
   /**
-   * The next item; `done` at the end of the source. Undefined if the source was closed, also meanwhile.
+   * Hands over all items, one after the other.
    *
-   * @throws what the source throws.
+   * @returns whether the source has come to its end. `false`, at once, when it is closed: also while its next item is
+   *   waited for.
+   * @throws what the source throws, and what `take` throws. The source is the caller's to close then.
    */
-  async next(): Promise<IteratorResult<Item | string> | undefined> {
-    for (;;) {
-      if (performance.now() - this.#sliceStart >= SLICE_MS) {
-        await new Promise(setImmediate);
-        this.#sliceStart = performance.now();
-      }
-      if (this.#state === 'over') return OVER;
-      const result = this.#state === 'closed' ? undefined : await this.#read();
-      if (result === undefined) return undefined;
-      if (result.done) {
-        this.#state = 'over';
-        const rest = this.#decoder.decode();
-        return rest === '' ? OVER : { done: false, value: rest };
-      }
-      const value = await result.value;
-      if (!(value instanceof Uint8Array)) return { done: false, value };
-      const text = this.#decoder.decode(value, { stream: true });
-      if (text !== '') return { done: false, value: text }; // Else a part of a character: the rest is yet to come.
-    }
+  read(take: TakeItem<Item>): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      // Whatever the source still does, nobody waits for it. One promise for all items: a race for each would be kept.
+      this.#whenClosed = () => resolve(false);
+      this.#readAll(take).then(resolve, reject);
+    });
   }
 
-  /** Closes the source, at once: also while its next item is waited for. Its errors concern nobody any more. */
+  /** Closes the source, at once. Its errors concern nobody any more. */
   close(): void {
     if (this.#state !== 'open') return;
     this.#state = 'closed';
-    this.#stopWaiting?.();
+    this.#whenClosed?.();
     const source = this.#source;
     // A `Readable` that is destroyed lets go of what it waits for; `return` would wait for that.
     if ('destroy' in source && typeof source.destroy === 'function') source.destroy();
@@ -60,13 +50,60 @@ export class SourceReader<Item> {
     closing().catch(ignore);
   }
 
-  /** No race with a promise of its end: each would be kept there until that comes. */
-  #read(): Promise<IteratorResult<Item | Uint8Array> | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#stopWaiting = () => resolve(undefined);
-      Promise.resolve(this.#iterator.next()).then(resolve, reject);
-    });
+  /** Short, since it runs for every token: whatever can be had without waiting is not waited for. */
+  async #readAll(take: TakeItem<Item>): Promise<boolean> {
+    let decoder: TextDecoder | undefined;
+    let sliceTurn: number | undefined;
+    let sliceStart = 0;
+    while (this.#state === 'open') {
+      const { done, value } = await this.#iterator.next();
+      if (this.#state !== 'open') break;
+      if (done) {
+        this.#state = 'over';
+        const rest = decoder?.decode() ?? '';
+        if (rest !== '') await take(rest);
+        return true;
+      }
+      const item = isPromise(value) ? await value : value;
+      let taken: Promise<unknown> | undefined;
+      if (item instanceof Uint8Array) {
+        decoder ??= new TextDecoder();
+        const text = decoder.decode(item, { stream: true });
+        if (text !== '') taken = take(text); // Else a part of a character: the rest is yet to come.
+      } else {
+        taken = take(item);
+      }
+      if (taken !== undefined) await taken;
+      const now = currentTurn();
+      if (now !== sliceTurn) {
+        sliceTurn = now;
+        sliceStart = performance.now();
+      } else if (performance.now() - sliceStart >= SLICE_MS) await new Promise(setImmediate);
+    }
+    return false;
   }
+}
+
+let turn = 0;
+let isTurnCounted = false;
+
+/** Numbers the turns of the event loop in which something is read: a source that waits for its items never gets far. */
+function currentTurn(): number {
+  if (!isTurnCounted) {
+    isTurnCounted = true;
+    setImmediate(countTurn);
+  }
+  return turn;
+}
+
+function countTurn(): void {
+  isTurnCounted = false;
+  turn += 1;
+}
+
+/** Generators wait for what they yield; arrays and iterators by hand may hold promises. */
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof value === 'object' && value !== null && 'then' in value;
 }
 
 function open<Item>(source: AnySource<Item>) {
@@ -78,7 +115,5 @@ function open<Item>(source: AnySource<Item>) {
     'A source is an iterable, an async iterable or a Readable, whose items are what is sent. It is not one item itself.',
   );
 }
-
-const OVER = { done: true, value: undefined } as const;
 
 function ignore(): void {}
