@@ -424,10 +424,10 @@ describe.each(Object.entries(SERVERS))('on %s', (_, serve) => {
     expect(events.streams.size).toBe(0);
   });
 
-  test('a write that somebody has put on the response is not passed by', async () => {
+  test('a write that somebody has put on the response is not passed by, nor does it hide an error', async () => {
     const written: string[] = [];
     const made = deferred<EventStream>();
-    const { url } = await serve(made.resolve, {}, (_, res) => {
+    const { url, errors } = await serve(made.resolve, {}, (_, res) => {
       const { write } = res;
       res.write = function note(this: AnyResponse, ...given: unknown[]) {
         written.push(String(given[0]));
@@ -438,7 +438,10 @@ describe.each(Object.entries(SERVERS))('on %s', (_, serve) => {
     (await made.promise).send({ data: 'seen' });
     expect((await client.next()).data).toBe('seen');
     expect(written.join('')).toBe('data: seen\n\n');
-    client.abort();
+    (await made.promise).destroy(new Error('a bug'));
+    await expect(client.ended).rejects.toThrow();
+    await new Promise(setImmediate);
+    expect(errors.map(({ message }) => message)).toEqual(['a bug']);
   });
 });
 
@@ -502,11 +505,16 @@ describe('over HTTP/2', () => {
     await expect(broken).rejects.toThrow('NGHTTP2_INTERNAL_ERROR');
     expect(await made[0]?.closed).toMatchObject({ reason: 'failed' });
 
+    const destroyed = await open(session);
+    const brokenToo = once(destroyed.stream, 'end');
+    made[1]?.destroy(new Error('another bug'));
+    await expect(brokenToo).rejects.toThrow('NGHTTP2_INTERNAL_ERROR');
+
     const second = await open(session);
     second.stream.close();
-    expect(await made[1]?.closed).toMatchObject({ reason: 'left' });
+    expect(await made[2]?.closed).toMatchObject({ reason: 'left' });
     await new Promise(setImmediate);
-    expect(errors.map(({ message }) => message)).toEqual(['a bug']);
+    expect(errors.map(({ message }) => message)).toEqual(['a bug', 'another bug']);
   });
 });
 

@@ -125,21 +125,22 @@ export abstract class Transmission implements Carrier {
    *
    * Only where the response has the connection to itself, and nobody has put a `write` of their own in its way, as
    * middleware does that compresses. On HTTP/2, and for a pipelined request whose turn has not come, the stream is sent
-   * by `stream.pipeline`.
+   * by `stream.pipeline`, over HTTP/1.1 in chunks.
    */
   protected begin(): void {
     const { stream } = this;
     const { req, res } = this.exchange;
+    const isDirect = req.httpVersionMajor === 1 && res.socket !== null && res.write === write;
     // The body ends with its connection, so it needs no chunks. Each would make Node write four pieces (size, line
     // break, frames, line break) where one does.
-    res.useChunkedEncodingByDefault = false;
+    if (isDirect) res.useChunkedEncodingByDefault = false;
     this.markBegun();
     if (stream.destroyed) {
       res.flushHeaders();
       res.destroy();
       return;
     }
-    if (req.httpVersionMajor !== 1 || res.socket === null || res.write !== write) {
+    if (!isDirect) {
       res.flushHeaders();
       pipeline(stream, res, (error) => {
         if (error) this.report(error);
