@@ -30,8 +30,8 @@ export const tokenStreams = {
     { id: 'firstAmong', label: 'first byte ms, among them', better: 'lower' },
   ],
   sizes: {
-    full: { clients: 1_000, warmUpMs: 3_000, measuredMs: 5_000, firstBytes: 200 },
-    quick: { clients: 1_000, warmUpMs: 2_000, measuredMs: 2_000, firstBytes: 100 },
+    full: { clients: 1_000, warmUpMs: 2_000, measuredMs: 4_000, firstBytes: 100 },
+    quick: { clients: 1_000, warmUpMs: 1_000, measuredMs: 2_000, firstBytes: 50 },
   },
 
   async run(server, { clients, warmUpMs, measuredMs, firstBytes }, { phaseOf }) {

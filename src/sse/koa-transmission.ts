@@ -1,5 +1,5 @@
 import type { ParameterizedContext } from 'koa';
-import { EventStream } from './event-stream.js';
+import type { EventStream } from './event-stream.js';
 import { takeBackHeaders } from './head.js';
 import type { OpenStreams } from './open-streams.js';
 import { Transmission } from './transmission.js';
@@ -77,7 +77,7 @@ export class KoaTransmission extends Transmission {
     takeBackHeaders(ctx.res);
     const { body } = ctx;
     // Koa gives a body the type that it would have had. The stream itself will not be sent.
-    if (body != null && !(body instanceof EventStream)) ctx.body = body;
+    if (body != null && body !== stream) ctx.body = body;
   }
 
   /** Middleware above has caught the error, and answers without a body: as if `sse()` had not set one. */
@@ -89,7 +89,8 @@ export class KoaTransmission extends Transmission {
   }
 }
 
-const TRANSMISSION = Symbol('transmission');
+/** The same in all copies of this file: a `sse()` of another one may stand above or below. */
+const TRANSMISSION = Symbol.for('koa-event-stream.transmission');
 
 type TransmittedContext = ParameterizedContext & { [TRANSMISSION]?: KoaTransmission };
 
