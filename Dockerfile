@@ -1,12 +1,13 @@
 FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci
+# The workspaces are other packages, and tools: the service needs none of them.
+RUN npm ci --workspaces=false
 COPY tsconfig.json ./
 COPY scripts scripts
 COPY src src
 COPY client client
-RUN npm run build && npm prune --omit=dev
+RUN npm run build && npm prune --omit=dev --workspaces=false
 
 FROM node:24-slim
 ENV NODE_ENV=production

@@ -1,19 +1,25 @@
-// Builds the server (tsc) and the client (Vite) into dist/, unless what is there is newer than every source.
-// With --force it always builds.
+// Builds the server (tsc) and the client (Vite) into dist/, and the package koa-event-stream into its own, unless what is
+// there is newer than every source. With --force it always builds.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { compareByShape, copyDeclarations } from './event-stream-package.js';
 
-const SOURCES = ['src', 'client', 'tsconfig.json', 'package-lock.json'];
+const SOURCES = [
+  ...['src', 'client', 'tsconfig.json', 'package-lock.json'],
+  'scripts/event-stream-package.js',
+];
 const STAMP = 'dist/.built';
+/** The image does without it. */
+const EVENT_STREAM = 'packages/koa-event-stream';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
-// An installed package carries dist/ alone.
-if (existsSync('src') && (process.argv.includes('--force') || isStale())) build();
+if (process.argv.includes('--force') || isStale()) build();
 
 function isStale() {
   if (!existsSync(STAMP)) return true;
+  if (existsSync(EVENT_STREAM) && !existsSync(join(EVENT_STREAM, 'dist/index.d.ts'))) return true;
   const built = statSync(STAMP).mtimeMs;
   return SOURCES.flatMap(filesUnder).some((file) => statSync(file).mtimeMs > built);
 }
@@ -27,11 +33,20 @@ function filesUnder(path) {
 function build() {
   const started = new Date();
   rmSync('dist', { recursive: true, force: true });
-  run('tsc');
+  run('tsc', '--declarationMap');
+  compareByShape();
+  buildEventStream();
   run('vite', 'build', 'client', '--logLevel', 'warn');
   // Stamped with the start, so that a file saved during the build is built the next time.
   writeFileSync(STAMP, '');
   utimesSync(STAMP, started, started);
+}
+
+function buildEventStream() {
+  if (!existsSync(EVENT_STREAM)) return;
+  rmSync(join(EVENT_STREAM, 'dist'), { recursive: true, force: true });
+  run('tsc', '-p', EVENT_STREAM);
+  copyDeclarations();
 }
 
 function run(command, ...args) {

@@ -25,8 +25,11 @@ const KNOWN_TO_CONFIG = [
   'mercure/restrictions',
 ];
 
+/** The index of koa-event-stream, which is that of koa-sse-hub, too. */
+const SHARED_INDEX = 'index';
+
 /** Programs and entry points beside `main`: each puts together what it needs, and nothing imports them but `main`. */
-const ENTRIES = ['index', 'token-cli', 'check-journal', 'healthcheck'];
+const ENTRIES = [SHARED_INDEX, 'token-cli', 'check-journal', 'healthcheck'];
 
 const ranks = new Map(
   LAYERS.split(' → ').flatMap((names, rank, all) =>
@@ -59,6 +62,7 @@ if (wrong.length > 0) {
 function objection(from, to) {
   const [fromLayer, toLayer] = [layerOf(from), layerOf(to)];
   if (fromLayer === toLayer && from.includes('/')) return undefined;
+  if (from === SHARED_INDEX && toLayer !== 'sse') return 'koa-event-stream is src/sse alone';
   if (LEAVES.includes(from)) return `${from} imports nothing of the project`;
   if (LEAVES.includes(to)) {
     return ranks.get(fromLayer) === 1 ? `${fromLayer} imports nothing but itself` : undefined;

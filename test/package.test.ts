@@ -1,55 +1,129 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import request from 'supertest';
+import {
+  INSTALL_MS,
+  type InstalledProject,
+  installedProject,
+} from './support/installed-project.js';
+import { type Registry, startRegistry } from './support/registry.js';
 import { killPrograms, runProgram } from './support/run-program.js';
 import { JWT_KEY } from './support/server.js';
 import { connect } from './support/sse-client.js';
-import { type TemporaryProject, temporaryProject } from './support/temporary-project.js';
 import { tokenFor } from './support/tokens.js';
 
 const README = readFileSync('README.md', 'utf8');
 const [SNIPPET = '', EMBEDDED = '', MOUNTED = ''] = [
   ...README.matchAll(/```js\n(import Koa .*?)```/gs),
 ].map(([, code = '']) => code);
+const [STREAMS = ''] =
+  /import Koa .*?(?=```)/s.exec(readFileSync('packages/koa-event-stream/README.md', 'utf8')) ?? [];
 
-describe("the README's snippet, in a project that has installed the package", () => {
-  let project: TemporaryProject;
+const STREAM_EXPORTS = [
+  'Audience',
+  'EventStream',
+  'FrameError',
+  'encodeComment',
+  'encodeFrame',
+  'eventStreams',
+  'sse',
+];
 
-  beforeAll(() => {
-    project = temporaryProject([
-      ['snippet.js', SNIPPET],
-      ['snippet.ts', SNIPPET],
-      ['embedded.js', EMBEDDED],
-      ['embedded.ts', EMBEDDED],
-      ['mounted.js', MOUNTED],
-      ['mounted.ts', MOUNTED],
-      ['wrong.ts', SNIPPET.replace("send({ data: 'hello from stream' })", 'send({ data: 1 })')],
-    ]);
+/** What each entry point exports. */
+const EXPORTS = {
+  'koa-event-stream': STREAM_EXPORTS,
+  'koa-sse-hub': STREAM_EXPORTS,
+  'koa-sse-hub/hub': [
+    'Hub',
+    'JournalError',
+    'SelectorError',
+    'UpdateError',
+    'openJournal',
+    'select',
+  ],
+  'koa-sse-hub/mercure': [
+    'HUB_PATH',
+    'Presence',
+    'SUBSCRIPTIONS_PATH',
+    'createAuthorizer',
+    'mercure',
+    'readKeys',
+  ],
+  'koa-sse-hub/journal': [
+    'BEGINNING',
+    'ENDING_MAX_AGE_MS',
+    'JournalError',
+    'KEY_MAX_AGE_MS',
+    'MAX_ENDINGS_BYTES',
+    'MAX_KEYS_BYTES',
+    'comparePositions',
+    'isPosition',
+    'parsePosition',
+  ],
+  'koa-sse-hub/journal/contract': ['journalContract'],
+};
+
+/** An app that was made with koa-event-stream, to which the hub of koa-sse-hub is added. */
+const MIXED = `
+  import Koa from 'koa';
+  import { Audience, sse } from 'koa-event-stream';
+  import { Audience as OtherAudience } from 'koa-sse-hub';
+  import { Hub, openJournal, select } from 'koa-sse-hub/hub';
+  import { createAuthorizer, mercure, readKeys } from 'koa-sse-hub/mercure';
+
+  const hub = await Hub.open(await openJournal('memory:'));
+  await hub.publish([{ topics: ['news'], data: 'held' }]);
+  const news = select(['news']);
+  const start = await hub.locate('earliest', news);
+  const authorizer = createAuthorizer({ keys: readKeys({ JWT_KEY: process.env.JWT_KEY }) });
+  const app = new Koa();
+  app.use(sse());
+  app.use(mercure({ hub, authorizer, path: '/updates' }));
+  app.use((ctx) => {
+    if (ctx.path === '/hub') hub.subscribe(ctx.eventStream, news, { start });
+    if (ctx.path === '/audiences') {
+      const [first, second] = [new Audience(), new OtherAudience()];
+      first.add(ctx.eventStream);
+      second.add(ctx.eventStream);
+      first.end();
+      second.send({ data: 'sent after the end, in the same turn' });
+    }
   });
+  app.listen(process.env.PORT);
+`;
 
-  afterEach(killPrograms);
-  afterAll(() => project.remove());
+let registry: Registry;
+let project: InstalledProject;
 
-  /** What the compiler has to say of a file. */
-  function compile(file: string): string {
-    const options =
-      '--noEmit --strict --module nodenext --target es2023 --types node --skipLibCheck';
-    const { stdout } = spawnSync(
-      join(process.cwd(), 'node_modules/.bin/tsc'),
-      [...options.split(' '), '--ignoreConfig', file],
-      { cwd: project.folder, encoding: 'utf8' },
-    );
-    return stdout;
-  }
+beforeAll(async () => {
+  registry = await startRegistry();
+  const command = `npm install ${registry.tarballs['koa-sse-hub']} koa koa-event-stream`;
+  project = await installedProject(command, registry, [
+    ['snippet.js', SNIPPET],
+    ['streams.js', STREAMS],
+    ['embedded.js', EMBEDDED],
+    ['mounted.js', MOUNTED],
+    ['mixed.js', MIXED],
+  ]);
+}, INSTALL_MS);
 
-  test('has at most 15 lines', () => {
+afterEach(killPrograms);
+
+afterAll(async () => {
+  project.remove();
+  await registry.close();
+});
+
+describe("the README's snippet, in a project that has installed the tarball", () => {
+  test('has at most 15 lines, and is the same for both packages', () => {
     expect(SNIPPET.trim().split('\n').length).toBeLessThanOrEqual(15);
+    expect(STREAMS).toBe(SNIPPET.replace("'koa-sse-hub'", "'koa-event-stream'"));
   });
 
-  test('greets, then tells the time', async () => {
-    const program = await runProgram('snippet.js', { cwd: project.folder });
+  test.each(['snippet.js', 'streams.js'])('greets, then tells the time (%s)', async (file) => {
+    const program = await runProgram(file, { cwd: project.folder });
     const client = await connect(program.url);
     expect(await client.next()).toMatchObject({ data: 'hello from stream' });
     const { event, data } = await client.next();
@@ -80,12 +154,64 @@ describe("the README's snippet, in a project that has installed the package", ()
     expect((await client.next()).data).toBe('hello');
     client.abort();
   });
+});
 
-  test('compiles with the types of the package, which find a mistake', () => {
-    expect(compile('snippet.ts')).toBe('');
-    expect(compile('embedded.ts')).toBe('');
-    expect(compile('mounted.ts')).toBe('');
-    expect(compile('wrong.ts')).toMatch(/wrong\.ts.*'number' is not assignable to type 'string/s);
+describe('the installed package', () => {
+  test.each(Object.entries(EXPORTS))(
+    '%s exports what its docs say, and nothing by accident, to import and to require()',
+    async (name, exported) => {
+      const say = (modules: string) => `console.log(Object.keys(${modules}('${name}')).join())`;
+      writeFileSync(join(project.folder, 'required.cjs'), say('require'));
+      writeFileSync(join(project.folder, 'imported.js'), say('await import'));
+      for (const file of ['required.cjs', 'imported.js']) {
+        const { output } = await project.run(`${process.execPath} --no-warnings ${file}`);
+        // What `require` gives of an ES module says so.
+        expect(output.trim().split(',').filter(isNotMarker).sort()).toEqual(exported);
+      }
+    },
+  );
+
+  test('serves by its command', async () => {
+    const program = await runProgram('node_modules/.bin/koa-sse-hub', {
+      cwd: project.folder,
+      env: { JOURNAL: 'memory:' },
+    });
+    const client = await connect(`${program.url}/stream`);
+    expect((await client.next()).data).toBe('hello from stream');
+    client.abort();
+  });
+
+  test('has declaration maps that lead to its sources', () => {
+    for (const name of ['index', 'hub/hub', 'sse/event-stream']) {
+      const file = join(project.folder, 'node_modules/koa-sse-hub/dist', `${name}.d.ts.map`);
+      const { sources } = JSON.parse(readFileSync(file, 'utf8'));
+      expect(sources).toHaveLength(1);
+      expect(existsSync(join(dirname(file), sources[0]))).toBe(true);
+    }
+  });
+});
+
+describe('an app with streams of koa-event-stream and the hub of koa-sse-hub', () => {
+  const start = () => runProgram('mixed.js', { cwd: project.folder, env: { JWT_KEY } });
+
+  test('subscribes them to the hub', async () => {
+    const client = await connect(`${(await start()).url}/hub`);
+    expect((await client.next()).data).toBe('held');
+    client.abort();
+  });
+
+  test('serves the protocol below sse() as an event stream', async () => {
+    const { url } = await start();
+    const client = await connect(`${url}/updates?topic=news&lastEventID=earliest`);
+    expect(client.response.headers['content-type']).toBe('text/event-stream; charset=utf-8');
+    expect((await client.next()).data).toBe('held');
+    client.abort();
+  });
+
+  test('has audiences of both that end a stream after all that was sent to it', async () => {
+    const client = await connect(`${(await start()).url}/audiences`);
+    expect((await client.next()).data).toBe('sent after the end, in the same turn');
+    await client.ended;
   });
 });
 
@@ -93,20 +219,11 @@ describe('docs/journal.md, in a project that has installed the package', () => {
   const JOURNAL = readFileSync('docs/journal.md', 'utf8');
   const [, CASES = ''] = JOURNAL.match(/```js\n(import \{ test \}.*?)```/s) ?? [];
   const [, COMMAND = ''] = JOURNAL.match(/^\$ (node --test .*)$/m) ?? [];
-  let project: TemporaryProject;
 
-  beforeAll(() => {
-    project = temporaryProject([
-      ['contract.test.js', CASES],
-      ['wrong.test.js', CASES.replace('topic: 200', 'topic: 199')],
-    ]);
-  });
-
-  afterAll(() => project.remove());
-
-  const run = (file: string) => {
-    const [program = '', ...given] = COMMAND.split(' ');
-    const { status, stdout } = spawnSync(program, [...given.slice(0, -1), file], {
+  const run = (cases: string) => {
+    writeFileSync(join(project.folder, 'contract.test.js'), cases);
+    const [program = '', ...args] = COMMAND.split(' ');
+    const { status, stdout } = spawnSync(program, args, {
       cwd: project.folder,
       encoding: 'utf8',
       env: { ...process.env, NODE_OPTIONS: '' },
@@ -115,61 +232,19 @@ describe('docs/journal.md, in a project that has installed the package', () => {
   };
 
   test("the cases run with Node's own runner, and a journal passes them", () => {
-    const { status, stdout } = run('contract.test.js');
+    const { status, stdout } = run(CASES);
     expect(stdout).toMatch(/fail 0/);
     expect(stdout).toMatch(/pass [1-9]\d+/);
     expect(status).toBe(0);
   });
 
   test('a keeper that does not count as it says fails', () => {
-    const { status, stdout } = run('wrong.test.js');
+    const { status, stdout } = run(CASES.replace('topic: 200', 'topic: 199'));
     expect(stdout).toMatch(/a limit in bytes/);
     expect(status).toBe(1);
   });
 });
 
-describe('the package', () => {
-  test('exports what the README says, and nothing by accident', async () => {
-    const { name } = JSON.parse(readFileSync('package.json', 'utf8'));
-    const exported = await import(join(process.cwd(), 'dist/index.js'));
-    expect(name).toBe('koa-sse-hub');
-    expect(Object.keys(exported).sort()).toEqual([
-      'Audience',
-      'EventStream',
-      'FrameError',
-      'encodeComment',
-      'encodeFrame',
-      'eventStreams',
-      'sse',
-    ]);
-    expect(Object.keys(await import(join(process.cwd(), 'dist/hub/index.js'))).sort()).toEqual([
-      'Hub',
-      'JournalError',
-      'SelectorError',
-      'UpdateError',
-      'openJournal',
-      'select',
-    ]);
-    expect(Object.keys(await import(join(process.cwd(), 'dist/mercure/index.js'))).sort()).toEqual([
-      'HUB_PATH',
-      'Presence',
-      'SUBSCRIPTIONS_PATH',
-      'createAuthorizer',
-      'mercure',
-      'readKeys',
-    ]);
-    expect(Object.keys(await import(join(process.cwd(), 'dist/journal/index.js'))).sort()).toEqual([
-      'BEGINNING',
-      'ENDING_MAX_AGE_MS',
-      'JournalError',
-      'KEY_MAX_AGE_MS',
-      'MAX_ENDINGS_BYTES',
-      'MAX_KEYS_BYTES',
-      'comparePositions',
-      'isPosition',
-      'parsePosition',
-    ]);
-    const contract = await import(join(process.cwd(), 'dist/journal/contract/index.js'));
-    expect(Object.keys(contract)).toEqual(['journalContract']);
-  });
-});
+function isNotMarker(name: string): boolean {
+  return name !== '__esModule' && name !== 'module.exports';
+}

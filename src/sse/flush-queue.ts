@@ -34,8 +34,20 @@ let isScheduled = false;
  *
  * The end of a turn is `setImmediate`, which runs after the I/O callbacks: every request that has arrived by now has
  * its say before the one write. process.nextTick would write once per request.
+ *
+ * There is one queue in a process, however many copies of this file are loaded: koa-event-stream and koa-sse-hub have one
+ * each, and a stream may be in audiences of both. The key names the version of what they agree on, {@link Flushable}.
  */
-export function flushAfterTurn(flushable: Flushable): void {
+export const flushAfterTurn = shared('koa-event-stream.flushAfterTurn.1', queueFlush);
+
+/** What all copies of this file use: that of the first one which was loaded. */
+function shared<T>(key: string, own: T): T {
+  const held = globalThis as { [key: symbol]: unknown };
+  held[Symbol.for(key)] ??= own;
+  return held[Symbol.for(key)] as T;
+}
+
+function queueFlush(flushable: Flushable): void {
   waiting.push(flushable);
   schedule();
 }

@@ -7,12 +7,15 @@ export interface TemporaryProject {
   remove(): void;
 }
 
-/** A project outside this repository that has installed koa-sse-hub, as built into dist/, Koa, and what else it names. */
+export type ProjectFiles = Iterable<readonly [name: string, text: string]>;
+
+/** A project outside this repository that uses koa-sse-hub, as built into dist/, Koa, and what else it names. */
 export function temporaryProject(
-  files: Iterable<readonly [name: string, text: string]>,
+  files: ProjectFiles,
   packages: readonly string[] = [],
 ): TemporaryProject {
-  const folder = mkdtempSync(join(tmpdir(), 'koa-sse-hub-'));
+  const project = emptyProject(files);
+  const { folder } = project;
   const install = (name: string, from: string) =>
     symlinkSync(from, join(folder, 'node_modules', name), 'junction');
   mkdirSync(join(folder, 'node_modules'));
@@ -20,6 +23,12 @@ export function temporaryProject(
   for (const name of ['koa', '@koa', '@types', ...packages]) {
     install(name, join(process.cwd(), 'node_modules', name));
   }
+  return project;
+}
+
+/** A project outside this repository that has nothing but these files. */
+export function emptyProject(files: ProjectFiles = []): TemporaryProject {
+  const folder = mkdtempSync(join(tmpdir(), 'koa-sse-hub-'));
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
   for (const [name, text] of files) writeFileSync(join(folder, name), text);
   return { folder, remove: () => rmSync(folder, { recursive: true }) };
