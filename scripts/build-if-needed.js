@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compareByShape, copyDeclarations } from './event-stream-package.js';
+import { compareByShape, copyDeclarations, indentByTabs } from './event-stream-package.js';
 
 const SOURCES = [
   ...['src', 'client', 'tsconfig.json', 'package-lock.json'],
@@ -47,6 +47,7 @@ function buildEventStream() {
   rmSync(join(EVENT_STREAM, 'dist'), { recursive: true, force: true });
   run('tsc', '-p', EVENT_STREAM);
   copyDeclarations();
+  indentByTabs();
 }
 
 function run(command, ...args) {

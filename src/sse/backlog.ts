@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { EventStream } from './event-stream.js';
 
+/** @internal */
 export interface BacklogOptions {
   /**
    * Bytes that may be queued for clients that do not read, all together; beyond it those that have not read for the
@@ -37,6 +38,7 @@ export class Backlog {
   #bytes = 0;
   #ageCheck: NodeJS.Timeout | undefined;
 
+  /** @internal */
   constructor(options: BacklogOptions) {
     this.#options = options;
   }
@@ -51,7 +53,11 @@ export class Backlog {
     return this.#bytes;
   }
 
-  /** Adds a client that does not read, with the bytes that went over its mark. */
+  /**
+   * Adds a client that does not read, with the bytes that went over its mark.
+   *
+   * @internal
+   */
   add(stream: EventStream, bytes: Buffer): void {
     const { buffer } = bytes;
     const shares = this.#shares.get(buffer) ?? 0;
@@ -63,7 +69,11 @@ export class Backlog {
     while (maxBytes > 0 && this.#bytes > maxBytes) this.#cutOldest('too much queued');
   }
 
-  /** Takes a client out that reads again, or has gone. */
+  /**
+   * Takes a client out that reads again, or has gone.
+   *
+   * @internal
+   */
   delete(stream: EventStream): void {
     const held = this.#held.get(stream);
     if (held === undefined) return;

@@ -36,7 +36,11 @@ export interface StreamEnd {
  */
 export type EndReason = 'ended' | 'left' | 'failed' | 'cut' | 'unused';
 
-/** What takes a stream to its client. */
+/**
+ * What takes a stream to its client.
+ *
+ * @internal
+ */
 export interface Carrier {
   /** The stream was written to for the first time. */
   onFirstWrite(): void;
@@ -155,13 +159,19 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
   /**
    * For whoever sends the stream on: the destination takes no more. The stream is paused, and stalled though nothing
    * is queued in itself, until {@link release}.
+   *
+   * @internal
    */
   hold(): void {
     this.#isHeld = true;
     this.pause();
   }
 
-  /** The destination takes more: the stream flows on, and emits `'drain'`. */
+  /**
+   * The destination takes more: the stream flows on, and emits `'drain'`.
+   *
+   * @internal
+   */
   release(): void {
     this.#isHeld = false;
     this.resume();
@@ -183,7 +193,11 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
     this.#carrier = carrier;
   }
 
-  /** For whoever sends the stream on: closes it for an error that somebody else reports. */
+  /**
+   * For whoever sends the stream on: closes it for an error that somebody else reports.
+   *
+   * @internal
+   */
   fail(error: unknown): void {
     this.#failure ??= error instanceof Error ? error : new Error(`${String(error)} was thrown.`);
     this.destroy();

@@ -34,7 +34,11 @@ const OPTIONS: readonly (keyof SseOptions)[] = [
   'onCut',
 ];
 
-/** The streams that are open, with what they share: their heartbeats, and the bound of what is queued for them. */
+/**
+ * The streams that are open, with what they share: their heartbeats, and the bound of what is queued for them.
+ *
+ * @internal
+ */
 export class OpenStreams<Events extends object = AnyEvents> {
   readonly streams: Audience<Events>;
   readonly backlog: Backlog;

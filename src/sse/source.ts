@@ -4,13 +4,21 @@ import { TextDecoder } from 'node:util';
 /** What items are read from: an array, a generator, an async generator, a `Readable`, a web `ReadableStream`. */
 export type AnySource<Item> = Iterable<Item | Uint8Array> | AsyncIterable<Item | Uint8Array>;
 
-/** Takes an item. Where it returns a promise, the next item is not asked for before that resolves. */
+/**
+ * Takes an item. Where it returns a promise, the next item is not asked for before that resolves.
+ *
+ * @internal
+ */
 export type TakeItem<Item> = (item: Item | string) => Promise<unknown> | undefined;
 
 /** A source that never waits leaves the event loop to others after so long. */
 const SLICE_MS = 5;
 
-/** Reads a source item by item. Bytes of UTF-8 become texts, however they were parted. */
+/**
+ * Reads a source item by item. Bytes of UTF-8 become texts, however they were parted.
+ *
+ * @internal
+ */
 export class SourceReader<Item> {
   readonly #source: AnySource<Item>;
   readonly #iterator: Iterator<Item | Uint8Array> | AsyncIterator<Item | Uint8Array>;
