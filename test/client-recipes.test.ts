@@ -144,7 +144,7 @@ describe('docs/clients.md', () => {
       // The browser's function asks for the status that its EventSource does not tell.
       expect(proxy.answers(204)).toBeLessThanOrEqual(where === 'browser' ? 2 : 1);
     }
-  }, 60_000);
+  }, 90_000);
 
   test('its programs end when they are refused, and say so', async () => {
     const port = await freePort();
@@ -157,7 +157,7 @@ describe('docs/clients.md', () => {
         expect.stringMatching(/(refused:|answered) 401/),
       ]);
     }
-  }, 60_000);
+  }, 90_000);
 });
 
 /** One of the programs, at work against a service behind a proxy of its own. A page ends with 0. */

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { endWithThis } from './end-with-this.js';
 
 /** How long a test waits that is going to fail: whoever looks at the lines then sees what is missing. */
-const PATIENCE_MS = 12_000;
+const PATIENCE_MS = 25_000;
 
 /** A program that reads from a server, in a process of its own. */
 export interface ClientProgram {

@@ -6,7 +6,7 @@ import type { AddressInfo, Socket } from 'node:net';
 export type Behaviour = 'pass' | 'reset' | number;
 
 /** How long a test waits for a request that does not come. */
-const PATIENCE_MS = 12_000;
+const PATIENCE_MS = 25_000;
 
 /** Stands between a client and a service, and fails as proxies do. */
 export interface FailingProxy {
