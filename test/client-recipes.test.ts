@@ -84,16 +84,10 @@ describe('docs/clients.md', () => {
     const expected: string[] = [];
     const publish = async (...headlines: string[]) => {
       for (const data of headlines) {
-        expected.push(`${await publishPrivately(service, token, data)} ${data}`);
+        expected.push(`${await publishPrivately(service, token, { data })} ${data}`);
       }
     };
-    const allArrive = async () => {
-      await each(({ lines }) => lines.have(expected.length));
-      // One look for all: a failure shows whose lines are wrong.
-      expect(Object.fromEntries(clients.map(({ file, lines }) => [file, lines.all]))).toEqual(
-        Object.fromEntries(RECIPES.map(({ file }) => [file, expected])),
-      );
-    };
+    const allArrive = () => allHave(clients, expected);
 
     // They are cut off before their first update, and it comes while they are away.
     await each(({ proxy, begin }) => proxy.hasDone('pass', begin === 'newestId' ? 2 : 1));
@@ -132,18 +126,29 @@ describe('docs/clients.md', () => {
     await publish('after a restart');
     await allArrive();
 
-    // There will be no more.
-    await each(({ proxy }) => {
-      proxy.behave(204);
-      proxy.endStreams();
-    });
-    expected.push('ended');
-    expect(await each(({ ended }) => ended)).toEqual(RECIPES.map(() => 0));
+    // The topic ends.
+    const data = 'the last';
+    const id = await publishPrivately(service, token, { data, last: 'on' });
+    expected.push(`${id} ${data}`, 'ended');
     await allArrive();
-    for (const { where, proxy } of clients) {
-      // The browser's function asks for the status that its EventSource does not tell.
-      expect(proxy.answers(204)).toBeLessThanOrEqual(where === 'browser' ? 2 : 1);
+    expect(await each(({ ended }) => ended)).toEqual(RECIPES.map(() => 0));
+    for (const { file, proxy } of clients) {
+      // The function of page.js asks for the status that an EventSource does not tell.
+      expect([file, proxy.answers(204)]).toEqual([file, file === 'page.js' ? 2 : 1]);
     }
+  }, 90_000);
+
+  test('its programs that begin when the topic has ended get what is held, and stop', async () => {
+    const token = await tokenFor();
+    const port = await freePort();
+    const service = await startService(port);
+    const updates = [{ data: 'a' }, { data: 'b' }, { data: 'c', last: 'on' }];
+    const expected: string[] = [];
+    for (const update of updates) {
+      expected.push(`${await publishPrivately(service, token, update)} ${update.data}`);
+    }
+    const clients = await Promise.all(RECIPES.map((recipe) => run(recipe, port, token)));
+    await allHave(clients, [...expected, 'ended']);
   }, 90_000);
 
   test('its programs end when they are refused, and say so', async () => {
@@ -176,14 +181,32 @@ function startService(port: number, journal?: string): Promise<Program> {
 }
 
 /** Only clients whose token arrives get it. */
-async function publishPrivately(service: Program, token: string, data: string): Promise<string> {
+async function publishPrivately(
+  service: Program,
+  token: string,
+  update: Readonly<Record<string, string>>,
+): Promise<string> {
   const response = await fetch(`${service.url}/hub`, {
     method: 'POST',
     headers: { Authorization: `Bearer ${token}` },
-    body: new URLSearchParams({ topic: 'news', type: 'headline', data, retry: '50', private: '' }),
+    body: new URLSearchParams({
+      topic: 'news',
+      type: 'headline',
+      retry: '50',
+      private: 'on',
+      ...update,
+    }),
   });
   expect(response.status).toBe(200);
   return response.text();
+}
+
+/** Waits until each program has printed so many lines. One look for all shows whose are wrong. */
+async function allHave(clients: readonly Client[], expected: readonly string[]): Promise<void> {
+  await Promise.all(clients.map(({ lines }) => lines.have(expected.length)));
+  expect(Object.fromEntries(clients.map(({ file, lines }) => [file, lines.all]))).toEqual(
+    Object.fromEntries(clients.map(({ file }) => [file, expected])),
+  );
 }
 
 function run(recipe: Recipe, port: number, token: string): Promise<Client> {

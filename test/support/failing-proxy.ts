@@ -22,7 +22,7 @@ export interface FailingProxy {
    * come: their client has given up.
    */
   hasDone(behaviour: Behaviour, count?: number): Promise<void>;
-  /** How many requests it has answered with this status by itself. */
+  /** How many requests were answered with this status, by the service or by the proxy. */
   answers(status: number): number;
   close(): Promise<void>;
 }
@@ -58,7 +58,7 @@ export async function startFailingProxy(
       answered.push(behaviour);
       // What nginx says, without its page.
       response.writeHead(behaviour, { 'Content-Type': 'text/html' });
-      response.end(behaviour === 204 ? undefined : '<h1>Bad Gateway</h1>');
+      response.end('<h1>Bad Gateway</h1>');
       note(behaviour);
       return;
     }
@@ -67,7 +67,9 @@ export async function startFailingProxy(
     const outgoing = request({ port: targetPort, host: '127.0.0.1', path: url, method, headers });
     outgoing.on('error', () => response.destroy());
     outgoing.once('response', (answer) => {
-      response.writeHead(answer.statusCode ?? 500, answer.headers).flushHeaders();
+      const status = answer.statusCode as number;
+      answered.push(status);
+      response.writeHead(status, answer.headers).flushHeaders();
       streams.add(response);
       if (hasCursor) note('pass');
       else answer.once('data', () => note('pass'));
