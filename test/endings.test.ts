@@ -50,6 +50,13 @@ async function publish(body: Fields | string, headers?: Fields): Promise<string>
   return text;
 }
 
+/** Publishes what ends a topic, and waits until it is delivered: a client that has it waits as well. */
+async function publishLast(fields: Fields & { topic: string }, headers: Fields = {}) {
+  const id = await publish({ ...fields, last: '' }, headers);
+  expect(await comeBack({ topic: fields.topic, lastEventID: id }, bearer(token), 'HEAD')).toBe(204);
+  return id;
+}
+
 function subscribe(fields: Fields, headers?: Fields): Promise<SseClient> {
   return connect(urlOf(fields), headers);
 }
@@ -96,7 +103,7 @@ describe('a topic that has ended', () => {
 
   test('is told in full to those who come later, and then ends', async () => {
     const first = await publish({ topic: 'a', data: '1' });
-    const last = await publish({ topic: 'a', type: 'end', data: '2', id: 'mine', last: '' });
+    const last = await publishLast({ topic: 'a', type: 'end', data: '2', id: 'mine' });
     expect(last).toBe('mine');
     for (const [fields, count] of [
       [{ topic: 'a' }, 2],
@@ -189,7 +196,7 @@ describe('a topic that has ended with a private update', () => {
     const bob = bearer(await tokenFor({ subscribe: ['b'] }));
     const others = [await subscribe({ topic: 'a' }), await subscribe({ topic: 'a' }, bob)];
     const client = await subscribe({ topic: 'a' }, ada);
-    const last = await publish({ topic: 'a', data: 'secret', private: '', last: '' });
+    const last = await publishLast({ topic: 'a', data: 'secret', private: '' });
     await client.ended;
     expect((await client.next()).data).toBe('secret');
     expect(await comeBack({ topic: 'a', lastEventID: last }, ada)).toBe(204);
@@ -213,7 +220,7 @@ describe('a topic that has ended with a private update', () => {
   });
 
   test('is not told to those whose token is no longer good', async () => {
-    const last = await publish({ topic: 'a', private: '', last: '' });
+    const last = await publishLast({ topic: 'a', private: '' });
     const expired = bearer(await tokenFor({ subscribe: ['a'], ttlSeconds: -60 }));
     expect(await comeBack({ topic: 'a', lastEventID: last }, expired)).toBe(401);
   });
@@ -223,7 +230,7 @@ test('clients that are told nothing of before get the end of an ended topic, and
   await service.stop();
   service = await startTestService({ ANONYMOUS: 'no-replay' });
   await publish({ topic: 'a', data: '1' });
-  const last = await publish({ topic: 'a', data: '2', last: '' });
+  const last = await publishLast({ topic: 'a', data: '2' });
   for (const lastEventID of [undefined, 'earliest', 'unknown']) {
     const client = await subscribe({ topic: 'a', ...(lastEventID && { lastEventID }) });
     await client.ended;

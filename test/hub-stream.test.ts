@@ -86,7 +86,8 @@ describe('hub.stream', () => {
     ],
   ])('reads %s', async (name, source) => {
     const { hub, journal } = await openTestHub();
-    const { count } = await hub.stream(['a', 'b'], source());
+    const { count, last } = await hub.stream(['a', 'b'], source());
+    await hub.delivered([last]);
     const data = (await published(journal)).map(([text]) => text);
     const rest = name.startsWith('bytes') ? '\ufffd' : 'ßer';
     expect(data).toEqual(['grö', rest, '']);
@@ -97,19 +98,19 @@ describe('hub.stream', () => {
   test('appends together what comes within a turn, one append at a time', async () => {
     const { hub, journal } = await openTestHub();
     const append = jest.spyOn(journal, 'append');
+    const numbers = Array.from({ length: 1_000 }, (_, n) => String(n));
     async function* source() {
-      yield* ['1', '2', '3'];
+      yield* numbers.slice(0, 400);
       await settled();
-      yield* ['4', '5'];
+      yield* numbers.slice(400);
     }
     await hub.stream('a', source());
-    const sizes = append.mock.calls.map(([updates]) => updates.map(({ data }) => data));
-    expect(sizes).toEqual([
-      ['1', '2', '3'],
-      ['4', '5', ''],
-    ]);
+    const appended = append.mock.calls.flatMap(([updates]) => updates.map(({ data }) => data));
+    expect(appended).toEqual([...numbers, '']);
+    // Each is as much as there is time for in a turn: on a machine that is not busy these are four.
     const keys = append.mock.calls.map(([, options]) => options?.key?.key);
-    expect(new Set(keys).size).toBe(2);
+    expect(keys.length).toBeLessThan(50);
+    expect(new Set(keys).size).toBe(keys.length);
   });
 
   test('reads a source no faster than the journal takes it', async () => {
@@ -266,7 +267,6 @@ describe('a source that fails', () => {
     }
     await expect(hub.stream('a', items())).rejects.toMatchObject({ code: 'ERR_ID_TAKEN' });
     expect((await published(journal)).at(-1)).toEqual(['', 'failure', true]);
-    expect(hub.hasEnded('a')).toBe(true);
   });
 });
 
@@ -404,9 +404,9 @@ describe('an ended topic', () => {
 
     const { hub } = await openTestHub({ journal });
     for await (const topics of journal.topics()) {
-      const open = topics.filter((topic) => topic.startsWith('texts/') && !hub.hasEnded(topic));
-      for (const topic of open)
-        await hub.publish([update(topic, '', { type: 'failure', last: true })]);
+      const cutOff = topics.filter((topic) => topic.startsWith('texts/') && !hub.hasEnded(topic));
+      const ends = cutOff.map((topic) => update(topic, '', { type: 'failure', last: true }));
+      await hub.delivered(await hub.publish(ends));
     }
     const ended = (await published(journal)).slice(-1);
     expect(ended).toEqual([['', 'failure', true]]);

@@ -216,7 +216,16 @@ export class Hub {
    * ends the topics meanwhile ends this, too.
    *
    * While the journal cannot be reached, an append is repeated for `retryMs`, and is there once. If it fails for good, or
-   * the process is killed, the topics are left without an end: {@link Hub.hasEnded} tells which.
+   * the process is killed, the topics are left without an end. Whoever starts again finds them:
+   *
+   * ```ts
+   * for await (const topics of journal.topics()) {
+   *   const cutOff = topics.filter((topic) => topic.startsWith('texts/') && !hub.hasEnded(topic));
+   *   await hub.publish(cutOff.map((topic) => ({ topics: [topic], type: 'failure', data: '', last: true })));
+   * }
+   * ```
+   *
+   * Where several processes share the journal, each has topics of its own, or it would end those of others.
    *
    * @returns when all is published.
    * @throws what the source throws, when that it failed is published; or what is wrong with an item or an option.

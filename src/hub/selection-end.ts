@@ -14,7 +14,7 @@ export class SelectionEnd {
   readonly #endings: KnownEndings;
   readonly #selection: Selection;
   /** Which private updates the selection may receive: found out in slices, since a token may have many grants. */
-  readonly #receives = new Map<LastUpdate, boolean>();
+  #receives: Map<LastUpdate, boolean> | undefined;
 
   constructor(endings: KnownEndings, selection: Selection) {
     this.#endings = endings;
@@ -53,6 +53,7 @@ export class SelectionEnd {
       if (this.#receivesIfKnown(last) === undefined) {
         const admission = new Admission(this.#selection);
         const receives = await admits(admission, last, slice);
+        this.#receives ??= new Map();
         this.#receives.set(last, receives);
         if (!receives) return;
       }
@@ -67,6 +68,6 @@ export class SelectionEnd {
 
   #receivesIfKnown(last: LastUpdate): boolean | undefined {
     if (!last.private) return true;
-    return this.#selection.hasGrants ? this.#receives.get(last) : false;
+    return this.#selection.hasGrants ? this.#receives?.get(last) : false;
   }
 }
