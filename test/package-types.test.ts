@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
@@ -60,43 +60,70 @@ const JOURNAL = `
   export const close = (journal: Journal) => journal.close();
 `;
 
+/** Files that import one entry point and nothing else; the last one by `require()`. */
+const ALONE = {
+  'sse.ts': "import { sse } from 'koa-sse-hub'; export const it = sse();",
+  'frame.ts': "import { encodeFrame } from 'koa-event-stream'; export const it = encodeFrame({});",
+  'hub.ts': "import { Hub } from 'koa-sse-hub/hub'; export const it = (hub: Hub) => hub.close();",
+  'mercure.ts': "import { mercure } from 'koa-sse-hub/mercure'; export const it = mercure;",
+  'keeper.ts': "import type { Journal } from 'koa-sse-hub/journal'; export type It = Journal;",
+  'contract.ts': "export { journalContract } from 'koa-sse-hub/journal/contract';",
+  'required.cts': "import hub = require('koa-sse-hub/hub'); export const it = hub.Hub.open;",
+};
+
+const PROJECTS = {
+  'koa-sse-hub': {
+    command: 'npm install koa-sse-hub koa-event-stream koa @types/koa',
+    files: [...README, MIXED, JOURNAL],
+  },
+  'koa-event-stream': {
+    command: 'npm install koa-event-stream koa @types/koa',
+    files: [STREAMS],
+  },
+};
+
 let registry: Registry;
+const projects = new Map<string, InstalledProject>();
 
 beforeAll(async () => {
   registry = await startRegistry();
+  for (const [name, { command, files }] of Object.entries(PROJECTS)) {
+    const [snippet = ''] = files;
+    const wrong = snippet.replace("send({ data: 'hello from stream' })", 'send({ data: 1 })');
+    const sources = [...files.entries()].map(([index, code]) => [`${index}.ts`, code] as const);
+    projects.set(
+      name,
+      await installedProject(command, registry, [...sources, ['wrong.ts', wrong]]),
+    );
+  }
 }, INSTALL_MS);
 
-afterAll(() => registry.close());
+afterAll(async () => {
+  for (const project of projects.values()) project.remove();
+  await registry.close();
+});
 
-describe.each([
-  [
-    'koa-sse-hub',
-    'npm install koa-sse-hub koa-event-stream koa @types/koa',
-    [...README, MIXED, JOURNAL],
-  ],
-  ['koa-event-stream', 'npm install koa-event-stream koa @types/koa', [STREAMS]],
-])('in a new project, %s', (_, command, [snippet = '', ...others]) => {
-  let project: InstalledProject;
+/** What a compiler has to say of files of a project, a line for each mistake. */
+async function compile(
+  name: string,
+  compiler: keyof typeof COMPILERS,
+  resolution: object,
+  include: readonly string[],
+): Promise<string[]> {
+  const { folder, run } = projects.get(name) as InstalledProject;
+  const config = { compilerOptions: { ...STRICT, ...resolution }, include };
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  const tsc = join(process.cwd(), COMPILERS[compiler]);
+  const { output } = await run(`${process.execPath} ${tsc} --pretty false`);
+  return output.match(/^\S.*/gm) ?? [];
+}
 
-  beforeAll(async () => {
-    const wrong = snippet.replace("send({ data: 'hello from stream' })", 'send({ data: 1 })');
-    project = await installedProject(command, registry, [
-      ...[snippet, ...others].map((code, index) => [`${index}.ts`, code] as const),
-      ['wrong.ts', wrong],
-    ]);
-  }, INSTALL_MS);
-
-  afterAll(() => project.remove());
-
-  describe.each(Object.entries(COMPILERS))('with %s', (_, compiler) => {
+describe.each(Object.keys(PROJECTS))('in a new project, %s', (name) => {
+  describe.each(Object.keys(COMPILERS) as (keyof typeof COMPILERS)[])('with %s', (compiler) => {
     test.each(Object.entries(RESOLUTIONS))(
       'compiles, but for a mistake, as %s modules',
-      async (name, resolution) => {
-        const config = join(project.folder, `${name}.json`);
-        writeFileSync(config, JSON.stringify({ compilerOptions: { ...STRICT, ...resolution } }));
-        const tsc = join(process.cwd(), compiler);
-        const { output } = await project.run(`${process.execPath} ${tsc} -p ${config}`);
-        expect(output.match(/^\S.*/gm)).toEqual([
+      async (_, resolution) => {
+        expect(await compile(name, compiler, resolution, ['*.ts'])).toEqual([
           expect.stringMatching(/^wrong\.ts.*'number' is not assignable to type 'string/),
         ]);
       },
@@ -104,3 +131,18 @@ describe.each([
     );
   });
 });
+
+// TypeScript 7 loads the types of Node only where something refers to them.
+test.each(Object.entries(ALONE))(
+  'what an entry point needs comes with it (%s)',
+  async (file, code) => {
+    const { folder } = projects.get('koa-sse-hub') as InstalledProject;
+    mkdirSync(join(folder, 'alone'), { recursive: true });
+    writeFileSync(join(folder, 'alone', file), code);
+    const found = await compile('koa-sse-hub', 'TypeScript 7', RESOLUTIONS.nodenext, [
+      `alone/${file}`,
+    ]);
+    expect(found).toEqual([]);
+  },
+  INSTALL_MS,
+);

@@ -1,3 +1,6 @@
+/// <reference types="node" preserve="true" />
+// Declarations below name Buffer. TypeScript 7 loads the types of Node only where something refers to them.
+
 /**
  * Publish and subscribe over an ordered journal, for an app that serves the streams itself.
  *
