@@ -3,11 +3,13 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** Something that an operator should know. What is not named here is what it is about, such as `client`. */
 export interface LogEntry {
+  /** How much it matters. */
   readonly level: LogLevel;
   /** What has happened: a name from the code, never of a client's choice. What is alike has the same one. */
   readonly event: string;
   /** The same as a sentence, with what it is about. */
   readonly message: string;
+  /** The error that it is about. */
   readonly error?: unknown;
   readonly [field: string]: unknown;
 }

@@ -10,8 +10,11 @@ const MAX_WAIT_MS = 5_000;
 
 /** Who waits: a client's stream, or its response as long as there is no stream. */
 export interface Waiter {
+  /** False when it has gone. */
   readonly writable: boolean;
+  /** Adds a listener for that it has gone. */
   on(event: 'close', listener: () => void): unknown;
+  /** Takes it away. */
   off(event: 'close', listener: () => void): unknown;
 }
 

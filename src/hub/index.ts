@@ -25,6 +25,7 @@ export { type JournalOptions, openJournal } from '../journal/open.js';
 export type { Log, LogEntry, LogLevel } from '../log.js';
 export { type Addressed, type Selection, select } from '../topics/selection.js';
 export { type Selector, SelectorError } from '../topics/selector.js';
+export type { Waiter } from './arrivals.js';
 export {
   Hub,
   type HubOptions,

@@ -15,12 +15,15 @@ export type UpdateSource = AnySource<SourceUpdate | string>;
 /** What the last update of a source says. */
 export type LastOf = Partial<Pick<Publication, 'data' | 'type'>>;
 
+/** How a source is published by `hub.stream`. */
 export interface StreamOptions {
   /** The type of the updates that are texts, or have none of their own. */
   readonly type?: string | undefined;
   /** All updates, the last one among them, are for those only who have a grant for one of the topics. */
   readonly private?: boolean | undefined;
+  /** As that of an update: to whose share of the journal it counts. */
   readonly publisher?: string | undefined;
+  /** As that of an update: within what own ids are one. */
   readonly scope?: string | undefined;
   /** The topics may have ended; they go on with the first update. */
   readonly reopen?: boolean | undefined;
@@ -41,6 +44,7 @@ export interface StreamOptions {
 
 /** How a source has been published. */
 export interface Streamed {
+  /** Whether the source has come to its end, or was cancelled before. */
   readonly outcome: 'ended' | 'cancelled';
   /** The last update, with which its topics have ended. */
   readonly last: EntryRef;

@@ -1,5 +1,6 @@
 /** What a keeper tells the operator, such as that its server is away. */
 export interface Notice {
+  /** How much it matters. */
   readonly level: 'info' | 'warn' | 'error';
   /** What has happened: a name from the code. What is alike has the same one. */
   readonly event: string;
