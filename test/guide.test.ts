@@ -1,32 +1,37 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { createParser } from 'eventsource-parser';
-import { killPrograms, type Program, runProgram } from './support/run-program.js';
-import { type TemporaryProject, temporaryProject } from './support/temporary-project.js';
+import { filesOf } from '../scripts/guide-files.js';
+import {
+  type Edit,
+  edited,
+  FILES,
+  GUIDE,
+  type GuideProject,
+  guideProject,
+  inGuide,
+} from './support/guide.js';
+import { killPrograms, type Program } from './support/run-program.js';
 
-const GUIDE = readFileSync('docs/guide.md', 'utf8');
-const FILES = new Map(
-  [...GUIDE.matchAll(/^<!-- file: (\S+) -->\n```js\n(.*?)^```$/gms)].map(
-    ([, name = '', code = '']) => [name, code] as const,
-  ),
-);
-const STEPS = [...FILES.keys()].filter((name) => /^\d/.test(name));
+const STEPS = [...FILES.keys()].filter((name) => /^\d-/.test(name));
 
 /** From this step on a claim holds; it is checked there and in the last step. */
 const fromStep = (first: string) => [first, '9-library.mjs'];
 
 const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-let project: TemporaryProject;
+let project: GuideProject;
 let folder: string;
+let start: GuideProject['start'];
+let shell: GuideProject['shell'];
 
 beforeAll(() => {
-  project = temporaryProject(FILES);
-  folder = project.folder;
+  project = guideProject();
+  ({ folder, start, shell } = project);
   // Looks ten times as often as the one of the guide, so that no test waits a second for it.
   writeFileSync(join(folder, 'watch.mjs'), edited('watch.mjs', [['1000', '100']]));
   writeFileSync(join(folder, 'count-encodings.mjs'), COUNT_ENCODINGS);
@@ -43,15 +48,35 @@ afterAll(() => {
 });
 
 describe('the guide', () => {
-  test('saves every file with the command at its top', () => {
-    const awk = GUIDE.match(/^awk .*$/m)?.[0].replace('../../docs/guide.md', '"$GUIDE"') ?? '';
-    const saved = join(folder, 'saved');
-    mkdirSync(saved);
-    execFileSync('sh', ['-c', awk], {
-      cwd: saved,
-      env: { ...process.env, GUIDE: join(process.cwd(), 'docs/guide.md') },
-    });
-    for (const [name, code] of FILES) expect(readFileSync(join(saved, name), 'utf8')).toBe(code);
+  test('saves every file whole with the command at its top', () => {
+    expect(GUIDE).toContain('npm run guide ');
+    execFileSync('npm', ['run', '--silent', 'guide']);
+    for (const [name, code] of FILES) expect(readFileSync(`dist/guide/${name}`, 'utf8')).toBe(code);
+  });
+
+  test.each([
+    ['takes away a line that is not there', '-two'],
+    ['stands between lines that are others', ' one\n+two\n four'],
+    ['could be meant for several places', '-three'],
+    ['takes nothing away and stands nowhere', '+four'],
+    ['changes nothing', ' one'],
+    ['has a line without a sign', ' one\n+two\nthree'],
+  ])('a change that %s is a mistake in the guide', (_, hunk) => {
+    const whole = '<!-- file: a.js -->\n```js\none\nthree\nthree\n```\n';
+    const change = (text: string) =>
+      `<!-- file: b.js, from a.js -->\n\`\`\`diff\n${text}\n\`\`\`\n`;
+    expect(() => filesOf(whole + change(hunk))).toThrow('b.js');
+    const good = filesOf(whole + change('-one\n+two\n three\n@@\n+four\n two'));
+    expect(good.get('b.js')).toBe('four\ntwo\nthree\nthree\n');
+    expect(good.get('a.js')).toBe('one\nthree\nthree\n');
+  });
+
+  test('shows of a step what changes from the one before it', () => {
+    for (const name of STEPS.slice(1, -1)) {
+      expect(GUIDE).toMatch(
+        new RegExp(`<!-- file: ${name}, from ${Number.parseInt(name, 10) - 1}-`),
+      );
+    }
   });
 
   test('starts with twenty-odd lines, grows, and ends shorter on the package', () => {
@@ -520,44 +545,6 @@ const COUNT_ENCODINGS = `
     return from.call(this, value, ...rest);
   };
 `;
-
-type Edit = readonly [string | RegExp, string];
-
-function edited(name: string, edits: readonly Edit[]): string {
-  return edits.reduce((code, [from, to]) => {
-    if (typeof from === 'string' && !code.includes(from)) throw new Error(`No ${from} in ${name}.`);
-    return code.replace(from, to);
-  }, FILES.get(name) ?? '');
-}
-
-let variants = 0;
-
-function start(
-  name: string,
-  { nodeArgs, edits = [] }: { nodeArgs?: string[]; edits?: readonly Edit[] } = {},
-): Promise<Program> {
-  let file = name;
-  if (edits.length > 0) {
-    variants += 1;
-    file = `variant-${variants}-${name}`;
-    writeFileSync(join(folder, file), edited(name, edits));
-  }
-  return runProgram(file, { cwd: folder, ...(nodeArgs && { nodeArgs }) });
-}
-
-/** Runs a command that the guide shows against a program. */
-async function shell(program: Program, command: string): Promise<string> {
-  const here = inGuide(command).replaceAll('localhost:3000', `127.0.0.1:${program.port}`);
-  // A command may exit with an error, such as curl's for the time that is over: that is its output.
-  return new Promise((resolve) => {
-    execFile('sh', ['-c', here], { cwd: folder }, (_error, stdout) => resolve(stdout));
-  });
-}
-
-function inGuide(command: string): string {
-  if (!GUIDE.includes(command)) throw new Error(`The guide has no such command: ${command}`);
-  return command;
-}
 
 interface Reader {
   /** Resolves when the head has come. */
