@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { INSTALL_MS, installedProject } from './support/installed-project.js';
 import { type OwnPackage, type Registry, startRegistry } from './support/registry.js';
@@ -76,6 +76,20 @@ describe('the tarball of koa-event-stream', () => {
 });
 
 describe('what is loaded', () => {
+  test('a bundle has only those parts of koa-event-stream that it uses', () => {
+    const { folder } = unpacked(
+      ['koa-event-stream'],
+      "import { encodeFrame } from 'koa-event-stream'; console.log(encodeFrame({ data: 'x' }));",
+    );
+    const bundle = execFileSync(
+      resolve('node_modules/.bin/esbuild'),
+      ['--bundle', '--platform=node', '--format=esm', 'index.js'],
+      { cwd: folder, encoding: 'utf8' },
+    );
+    expect(bundle).toContain('function encodeFrame');
+    expect(bundle).not.toMatch(/class (Audience|EventStream)|flushAfterTurn/);
+  });
+
   test('koa-event-stream and koa-sse-hub need no other package to send events', async () => {
     const code = (name: string) => `
       import { Audience, EventStream } from '${name}';
