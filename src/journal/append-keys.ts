@@ -114,18 +114,17 @@ export class AppendKeys {
    */
   forget(now: number, added: readonly AppendKey[]): number[] {
     const numbers: number[] = [];
-    const note = (record: HeldRecord<PlacedKey>): void => {
-      numbers.push(record.sequence);
-      const { key } = record.entry;
-      if (this.#byKey.get(key) === record) this.#byKey.delete(key);
-    };
     for (const { key } of added) {
       const before = this.#byKey.get(key);
       if (before === undefined) continue;
-      note(before);
+      numbers.push(before.sequence);
+      this.#byKey.delete(key);
       this.#remembered.remove(before);
     }
-    this.#remembered.forget(now, added.length, note);
+    for (const { number, item } of this.#remembered.forget(now, added.length)) {
+      numbers.push(number);
+      this.#byKey.delete(item.key);
+    }
     return numbers;
   }
 }

@@ -77,14 +77,16 @@ export function plan(
   const byOwnId = new Map<string, Entry>();
   const endings = new EndingsDraft(hasEnded);
 
+  /** Takes back what a call has placed. */
+  const refuse = (before: number, error: JournalError): JournalError => {
+    for (const { id, scope } of entries.splice(before)) byOwnId.delete(scopedId(id, scope));
+    endings.takeBackCall();
+    return error;
+  };
+
   const place = (updates: readonly Update[]): readonly EntryRef[] | JournalError => {
     const before = entries.length;
     const refs: EntryRef[] = [];
-    const refuse = (error: JournalError): JournalError => {
-      for (const { id, scope } of entries.splice(before)) byOwnId.delete(scopedId(id, scope));
-      endings.takeBackCall();
-      return error;
-    };
     endings.beginCall();
     for (const update of updates) {
       const first =
@@ -93,7 +95,7 @@ export function plan(
           : (byOwnId.get(scopedId(update.id, update.scope)) ?? held(update.id, update.scope));
       if (first === undefined) {
         const ended = endings.refusedFor(update);
-        if (ended !== undefined) return refuse(topicEndedError(ended));
+        if (ended !== undefined) return refuse(before, topicEndedError(ended));
         const entry = toEntry(update, positionAt(entries.length));
         entries.push(entry);
         endings.add(entry, update);
@@ -102,7 +104,7 @@ export function plan(
       } else if (haveSameContent(first, update)) {
         refs.push(toRef(first));
       } else {
-        return refuse(idTakenError(update.id));
+        return refuse(before, idTakenError(update.id));
       }
     }
     return refs;

@@ -33,13 +33,13 @@ export function bytesOfEnding({
   return bytes;
 }
 
-/** What the updates of a commit end and reopen, one after the other. */
+/** What the updates of a commit end and reopen, one after the other. Most do neither, and make no map. */
 export class EndingsDraft {
   readonly #hasEnded: (topic: string) => boolean;
   /** With which update of this commit a topic has ended; undefined if it goes on. */
-  readonly #topics = new Map<string, Entry | undefined>();
+  #topics: Map<string, Entry | undefined> | undefined;
   /** What this call has changed, to take it back. */
-  #undo: (readonly [topic: string, wasKnown: boolean, before: Entry | undefined])[] = [];
+  #undo: Undo[] | undefined;
 
   /** @param hasEnded - whether a topic had ended before this commit. */
   constructor(hasEnded: (topic: string) => boolean) {
@@ -48,26 +48,30 @@ export class EndingsDraft {
 
   /** The updates of another call follow. */
   beginCall(): void {
-    if (this.#undo.length > 0) this.#undo = [];
+    this.#undo = undefined;
   }
 
   /** What this call has ended and reopened, it has not. */
   takeBackCall(): void {
-    for (const [topic, wasKnown, before] of this.#undo.reverse()) {
-      if (wasKnown) this.#topics.set(topic, before);
-      else this.#topics.delete(topic);
+    for (const [topic, wasKnown, before] of this.#undo?.reverse() ?? []) {
+      if (wasKnown) this.#topics?.set(topic, before);
+      else this.#topics?.delete(topic);
     }
-    this.#undo = [];
+    this.#undo = undefined;
   }
 
   /** The ended topic for which an update is refused. */
   refusedFor({ topics, reopen }: Update): string | undefined {
-    return reopen === true ? undefined : topics.find((topic) => this.#isEnded(topic));
+    if (reopen === true) return undefined;
+    for (const topic of topics) if (this.#isEnded(topic)) return topic;
+    return undefined;
   }
 
   /** An update was appended. */
   add(entry: Entry, { reopen }: Update): void {
     if (entry.last !== true && reopen !== true) return;
+    this.#topics ??= new Map();
+    this.#undo ??= [];
     for (const topic of entry.topics) {
       this.#undo.push([topic, this.#topics.has(topic), this.#topics.get(topic)]);
       this.#topics.set(topic, entry.last === true ? entry : undefined);
@@ -76,25 +80,25 @@ export class EndingsDraft {
 
   /** @param entries - those that the commit appends. */
   plan(entries: readonly Entry[]): EndingsPlan {
-    if (this.#topics.size === 0) return NO_ENDINGS;
+    const known = this.#topics;
+    if (known === undefined) return NO_ENDINGS;
     const ended = entries.flatMap((entry): Ending[] => {
       if (entry.last !== true) return [];
-      const own = entry.topics.filter((topic) => this.#topics.get(topic) === entry);
+      const own = entry.topics.filter((topic) => known.get(topic) === entry);
       const { id, position, topics, private: isPrivate, publisher } = entry;
       const update = { id, position, topics, private: isPrivate, publisher };
       return own.length === 0 ? [] : [{ ended: own, update }];
     });
-    return { ended, reopened: [...this.#topics.keys()] };
+    return { ended, reopened: [...known.keys()] };
   }
 
   #isEnded(topic: string): boolean {
-    // Most commits have none, and a map would make a hash of each topic first.
-    if (this.#topics.size > 0 && this.#topics.has(topic)) {
-      return this.#topics.get(topic) !== undefined;
-    }
+    if (this.#topics?.has(topic)) return this.#topics.get(topic) !== undefined;
     return this.#hasEnded(topic);
   }
 }
+
+type Undo = readonly [topic: string, wasKnown: boolean, before: Entry | undefined];
 
 const NO_ENDINGS: EndingsPlan = { ended: [], reopened: [] };
 
@@ -177,13 +181,13 @@ export class Endings {
    * when the commit has succeeded.
    */
   prepare({ ended, reopened }: EndingsPlan, now: number): EndingsChange {
-    const forgotten: number[] = [];
-    this.#remembered.forget(now, ended.length, (record) => {
-      forgotten.push(record.sequence);
-      for (const topic of record.entry.update.topics) {
-        if (this.#byTopic.get(topic) === record) this.#byTopic.delete(topic);
+    const forgotten = this.#remembered.forget(now, ended.length);
+    for (const { number, item } of forgotten) {
+      for (const topic of item.update.topics) {
+        if (this.#byTopic.get(topic)?.sequence === number) this.#byTopic.delete(topic);
       }
-    });
+    }
+    if (ended.length + reopened.length + forgotten.length === 0) return NO_CHANGE;
     const added = ended.map(
       ({ ended: own, update }, n): NumberedEnding => ({
         update,
@@ -192,7 +196,11 @@ export class Endings {
         rememberedAt: now,
       }),
     );
-    return { added, forgotten, changed: this.#changedBy(reopened) };
+    return {
+      added,
+      forgotten: forgotten.map(({ number }) => number),
+      changed: this.#changedBy(reopened),
+    };
   }
 
   settle({ added, changed }: EndingsChange): void {
@@ -228,6 +236,7 @@ export class Endings {
   }
 }
 
+const NO_CHANGE: EndingsChange = { added: [], forgotten: [], changed: [] };
 const ENDINGS_PER_PAGE = 1000;
 const NONE: readonly number[] = [];
 

@@ -31,6 +31,15 @@ interface Owned<T> {
   bytes: number;
 }
 
+/** What was remembered under a number. */
+export interface Forgotten<T> {
+  readonly number: number;
+  readonly item: T;
+}
+
+/** Most commits forget nothing. */
+const NOTHING: readonly never[] = [];
+
 /** Items that are remembered, each as a record under a number. Whoever looks for them keeps an index of its own. */
 export class Remembered<T> {
   readonly #kind: RememberedKind<T>;
@@ -77,15 +86,18 @@ export class Remembered<T> {
    * Forgets what is too old or too much, in small steps. For what a commit adds, the next one makes room.
    *
    * @param added - how many the same commit adds.
-   * @param onForget - is told of each, before it is forgotten.
+   * @returns what is forgotten.
    */
-  forget(now: number, added: number, onForget: (record: HeldRecord<T>) => void): void {
-    for (let n = 0; n < FORGET_STEP + added; n++) {
-      const outdated = this.#nextOutdated(now);
-      if (outdated === undefined) return;
-      onForget(outdated);
+  forget(now: number, added: number): readonly Forgotten<T>[] {
+    let outdated = this.#nextOutdated(now);
+    if (outdated === undefined) return NOTHING;
+    const forgotten: Forgotten<T>[] = [];
+    const most = FORGET_STEP + added;
+    for (; outdated !== undefined && forgotten.length < most; outdated = this.#nextOutdated(now)) {
+      forgotten.push({ number: outdated.sequence, item: outdated.entry });
       this.remove(outdated);
     }
+    return forgotten;
   }
 
   remove(record: HeldRecord<T>): void {
