@@ -1,8 +1,7 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { MAX_KEYS_BYTES, type Update } from '../src/journal/journal.js';
 import { openMemoryJournal } from '../src/journal/memory/memory.js';
-import { bytesInUse } from './support/heap.js';
+import { bytesInUse, settledBytesInUse } from './support/heap.js';
 
 /** How many updates the journal holds, which repeats of them name again. */
 const HELD = 200;
@@ -20,7 +19,7 @@ test.each<[string, number, (n: number) => string | undefined, number]>([
     });
     await journal.append(held);
     const updates = held.filter((_, n) => n % 2 === 0).slice(0, apart);
-    const before = await settledHeapBytes();
+    const before = await settledBytesInUse();
     for (let n = 0; n < count; n++) {
       // As a request has it: texts of its own.
       const key = JSON.parse(
@@ -38,13 +37,3 @@ test.each<[string, number, (n: number) => string | undefined, number]>([
     await journal.close();
   },
 );
-
-/** When what other tests in this process have left behind is gone. */
-async function settledHeapBytes(): Promise<number> {
-  for (let last = bytesInUse(); ; ) {
-    await wait(100);
-    const bytes = bytesInUse();
-    if (bytes > last - 100_000) return bytes;
-    last = bytes;
-  }
-}
