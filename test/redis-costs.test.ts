@@ -61,6 +61,47 @@ test('what is appended in one turn goes to Redis in one script', async () => {
   expect(called.get('zadd')).toBe(1);
 });
 
+test('topics that have ended cost an append to others one question, and nothing as long as there are none', async () => {
+  const { open, calls } = await start();
+  const journal = await open();
+  const others = () =>
+    journal.append(Array.from({ length: 100 }, (_, n) => update('', { topics: [`${n}`] })));
+  const without = (called: ReadonlyMap<string, number>, name: string) =>
+    new Map([...called].filter(([each]) => each !== name && each !== 'info'));
+  await others();
+  await calls();
+  await others();
+  const before = await calls();
+  expect(before.get('hmget')).toBe(1); // The state of the journal.
+  await journal.append([update('', { last: true })]);
+  await calls();
+  await others();
+  const after = await calls();
+  expect(after.get('hmget')).toBe(2);
+  expect(without(after, 'hmget')).toEqual(without(before, 'hmget'));
+});
+
+test('thousands of topics end and are reopened with few commands, also if a publisher has ended many before', async () => {
+  const { open, calls } = await start();
+  const journal = await open();
+  const some = (name: string, rest: object) =>
+    journal.append(
+      Array.from({ length: 5000 }, (_, n) => update('', { topics: [`${name} ${n}`], ...rest })),
+    );
+  await some('before', { last: true });
+  await calls();
+  for (const rest of [{ last: true }, { reopen: true }]) {
+    await some('now', rest);
+    const called = await calls();
+    // Each has an entry, and each page of arguments a few commands.
+    expect(called.get('xadd')).toBe(5000);
+    const sum = [...called.values()].reduce((all, n) => all + n, 0) - 5000;
+    expect(sum).toBeLessThan(150);
+    // What it would take from the middle of a list of thousands.
+    expect(called.get('lrem')).toBeUndefined();
+  }
+});
+
 test("a quiet topic's replay and its newest cost what the topic has, however long the journal is", async () => {
   const { open, calls } = await start();
   const journal = await open();

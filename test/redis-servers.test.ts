@@ -11,7 +11,14 @@ import { openRedisJournal, type RedisJournalOptions } from '../src/journal/redis
 import { openRedisRoster } from '../src/journal/redis/roster.js';
 import type { Departure, Roster } from '../src/journal/roster.js';
 import { freePort } from './support/free-port.js';
-import { dataOf, KEEP_ALL, readAll, until, update } from './support/journal-contract.js';
+import {
+  allEndings,
+  dataOf,
+  KEEP_ALL,
+  readAll,
+  until,
+  update,
+} from './support/journal-contract.js';
 import {
   ask,
   type RedisServer,
@@ -166,6 +173,9 @@ describe('a journal in Redis is found', () => {
     expect(await journal.locate('x')).toMatchObject({ found: true });
     expect(await journal.newest(['t'], { count: 1 })).toHaveLength(1);
     expect((await journal.bounds()).head).toEqual(refs[0]);
+    await journal.append([update('end', { last: true, topics: ['ended', 'reopened'] })]);
+    await journal.append([update('again', { reopen: true, topics: ['reopened'] })]);
+    expect(await allEndings(journal)).toMatchObject([{ ended: ['ended'] }]);
 
     const [one, two] = [await openRoster(url), await openRoster(url)];
     await one.note([subscriber('one', ['x'], 'payload'), subscriber('two', ['x'])], []);
@@ -258,6 +268,8 @@ describe('a journal in Redis is found', () => {
       const journal = await open(`redis+cluster://127.0.0.1:${port}`);
       await journal.append([update(`by ${port}`)]);
       expect(dataOf(await readAll(journal)).at(-1)).toBe(`by ${port}`);
+      await journal.append([update('end', { last: true, reopen: true, topics: ['ended'] })]);
+      expect(await allEndings(journal)).toMatchObject([{ ended: ['ended'] }]);
     }
   });
 });

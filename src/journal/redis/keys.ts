@@ -8,8 +8,8 @@ export const MAX_KEY_BYTES = 1024;
 /**
  * The fixed keys, in the order in which every script is given them. The braces put all keys of a journal into one slot of
  * a cluster. Beside these there are lists: `{prefix}:runs:OWNER` of where the updates of an owner stand, and
- * `{prefix}:keys-of:PUBLISHER` and `{prefix}:endings-of:PUBLISHER` of the publisher's idempotency keys and endings, oldest
- * first.
+ * `{prefix}:keys-of:PUBLISHER` of the publisher's idempotency keys, oldest first; and sorted sets,
+ * `{prefix}:endings-of:PUBLISHER` of the publisher's endings.
  */
 export function keysOf(prefix: string): readonly string[] {
   return NAMES.map((name) => `{${prefix}}:${name}`);

@@ -43,7 +43,7 @@ const PAGE_BYTES = 4 * 1024 * 1024;
 const TOPICS_AT_ONCE = 250;
 const NEWEST_AT_ONCE = 100;
 /** Endings are asked for in pages of so many: a millisecond. */
-const ENDINGS_AT_ONCE = 100;
+const ENDINGS_AT_ONCE = 250;
 
 export class Reads {
   readonly #keys: readonly string[];

@@ -9,11 +9,11 @@ import { KEY_MAX_AGE_MS, MAX_KEYS_BYTES } from '../../journal.js';
  */
 export const APPEND_KEYS = `
 local keyKind = {
-  values = KEYS_, order = KEY_ORDER, bytes = KEY_BYTES, list = BASE .. 'keys-of:', sum = 'keysBytes',
+  values = KEYS_, order = KEY_ORDER, bytes = KEY_BYTES, of = BASE .. 'keys-of:', sum = 'keysBytes',
   maxBytes = ${MAX_KEYS_BYTES}, maxAge = ${KEY_MAX_AGE_MS},
 }
 local memory = memoryOf(keyKind)
-local new, names = {}, {}
+local new, items = {}, {}
 
 -- What is remembered under a key, if it is not too old.
 local function find(name)
@@ -28,16 +28,16 @@ local function add(key, places, series)
   local name, digest, publisher = unpack(key)
   local bytes = ${KEY_BYTES} + #name + #digest + #publisher + ${SERIES_BYTES} * series
   new[name] = {digest, places, state.time, publisher, bytes}
-  names[#names + 1] = name
+  items[#items + 1] = {name, state.time, new[name]}
 end
 
 local function write()
-  for _, name in ipairs(names) do
+  for _, item in ipairs(items) do
     -- It is too old, and used anew.
-    if call('HEXISTS', KEYS_, name) == 1 then memory.forget(name) end
+    if call('HEXISTS', KEYS_, item[1]) == 1 then memory.forget(item[1]) end
   end
-  memory.forgetOutdated(#names)
-  for _, name in ipairs(names) do memory.remember(name, state.time, new[name]) end
+  memory.forgetOutdated(#items)
+  memory.remember(items)
 end
 
 keys = {find = find, add = add, write = write, takeBack = memory.takeBack}

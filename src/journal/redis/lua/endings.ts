@@ -53,8 +53,8 @@ end
  */
 export const REMEMBER_ENDINGS = `
 local endingKind = {
-  values = ENDINGS, order = ENDING_ORDER, bytes = ENDING_BYTES, list = BASE .. 'endings-of:', sum = 'endingsBytes',
-  maxBytes = ${MAX_ENDINGS_BYTES}, maxAge = ${ENDING_MAX_AGE_MS}, index = ENDED, timeOf = parse,
+  values = ENDINGS, order = ENDING_ORDER, bytes = ENDING_BYTES, of = BASE .. 'endings-of:', isSorted = true,
+  sum = 'endingsBytes', maxBytes = ${MAX_ENDINGS_BYTES}, maxAge = ${ENDING_MAX_AGE_MS}, index = ENDED, timeOf = parse,
 }
 
 ${ENDED_TOPICS}
@@ -68,12 +68,19 @@ function memory.onForget(position, fields)
   callMany('HDEL', ENDED, over)
 end
 
--- By index prefix: with which update a topic is said to have ended before this call, and which have ended by now.
+-- By index prefix: with which update a topic is said to have ended before this call; and the same of those that are said
+-- to have ended still as far as it is decided, or true if they have ended with an update of this call.
 local saidBefore, ended = {}, {}
 eachEnded(prefixes, function(prefix, position)
-  saidBefore[prefix] = position
-  ended[prefix] = isEndOf(prefix, position) or nil
+  saidBefore[prefix], ended[prefix] = position, position
 end)
+
+-- Whether it is as it is said, which matters only for updates that would be refused.
+local function hasEnded(prefix)
+  local position = ended[prefix]
+  if position and position == saidBefore[prefix] and not isEndOf(prefix, position) then ended[prefix] = nil end
+  return ended[prefix]
+end
 
 -- Ends and reopens topics by the first updates of an append, but for those that are held already. Returns how to take
 -- that back; and if one of them is refused, its number and that of its topic.
@@ -87,7 +94,7 @@ local function apply(numbers, count, repeats, reopening)
     local header = headers[numbers[n] + 1]
     if not repeats[n] then
       for m, prefix in ipairs(header[5]) do
-        if ended[prefix] and not reopens[n] then return takeBack, n, m end
+        if not reopens[n] and hasEnded(prefix) then return takeBack, n, m end
       end
       local isLast = header[6] and true or nil
       for _, prefix in ipairs(header[5]) do
@@ -117,7 +124,7 @@ local function lastUpdates()
   return lastOf
 end
 
--- The endings of this call that are left at its end: their positions, and their values.
+-- The endings of this call that are left at its end, as they are remembered.
 local function endingsLeft(lastOf)
   local left = {}
   for _, each in ipairs(added) do
@@ -127,7 +134,8 @@ local function endingsLeft(lastOf)
     if isLeft then
       local isPrivate, bytes, publisher = unpack(header[6])
       local id = ownId and ownId[1] or nil
-      left[#left + 1] = {position, {header[5], isPrivate, state.time, publisher, bytes + (id and #id or 0), id}}
+      local value = {header[5], isPrivate, state.time, publisher, bytes + (id and #id or 0), id}
+      left[#left + 1] = {position, select(2, parse(position)), value}
     end
   end
   return left
@@ -142,35 +150,51 @@ end
 -- Which topics were written about, and the endings that have no topic left.
 local writtenEnds, emptied = {}, {}
 
+-- Forgets those of some endings that have no topic left.
+local function dropEmptied(positions, lastOf)
+  local over = {}
+  for from = 1, #positions, ARGUMENTS do
+    local page = {unpack(positions, from, math.min(from + ARGUMENTS - 1, #positions))}
+    for n, value in ipairs(call('HMGET', ENDINGS, unpack(page))) do
+      local position, fields = page[n], value and cjson.decode(value)
+      local others = {}
+      for _, prefix in ipairs(fields and fields[1] or {}) do
+        if lastOf[prefix] == nil then others[#others + 1] = prefix end
+      end
+      local isOver = value
+      eachEnded(others, function(_, last) isOver = isOver and last ~= position end)
+      if isOver then
+        emptied[position] = value
+        over[#over + 1] = {position, false, fields}
+      end
+    end
+  end
+  memory.drop(over)
+end
+
 local function write()
   local lastOf = lastUpdates()
   local left = endingsLeft(lastOf)
   memory.forgetOutdated(#left)
-  for _, each in ipairs(left) do
-    memory.remember(each[1], select(2, parse(each[1])), each[2])
-  end
-  local goOn, ends, before = {}, {}, {}
+  memory.remember(left)
+  local goOn, ends, superseded, isNoted = {}, {}, {}, {}
   for prefix, position in pairs(lastOf) do
-    if saidBefore[prefix] then before[saidBefore[prefix]] = true end
+    local before = saidBefore[prefix]
+    if before and not isNoted[before] then
+      isNoted[before] = true
+      superseded[#superseded + 1] = before
+    end
     if position then
       ends[#ends + 1] = prefix
       ends[#ends + 1] = position
-    elseif saidBefore[prefix] then
+    elseif before then
       goOn[#goOn + 1] = prefix
     end
   end
   writtenEnds = lastOf
   callMany('HDEL', ENDED, goOn)
   callMany('HSET', ENDED, ends)
-  for position in pairs(before) do
-    local value = call('HGET', ENDINGS, position)
-    local isOver = value
-    eachEnded(value and cjson.decode(value)[1] or {}, function(_, last) isOver = isOver and last ~= position end)
-    if isOver then
-      emptied[position] = value
-      memory.forget(position)
-    end
-  end
+  dropEmptied(superseded, lastOf)
 end
 
 local function takeBack()
