@@ -3,7 +3,9 @@ import { readdirSync } from 'node:fs';
 
 const FOLDER = new URL('../examples/', import.meta.url);
 
-const names = readdirSync(FOLDER);
+const names = readdirSync(FOLDER, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name);
 const [name] = process.argv.splice(2, 1);
 if (names.includes(name)) {
   await import(new URL(`${name}/server.js`, FOLDER));

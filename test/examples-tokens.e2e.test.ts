@@ -298,6 +298,7 @@ describe('the example tokens', () => {
       'The model may write no more than this.',
       ({ send }) => send({ choices: [{ delta: { content: 'So' }, finish_reason: 'length' }] }),
     ],
+    ['a text without end', 'The text became too long.', ({ write }) => write('x'.repeat(100_001))],
     [
       'a text that is withheld',
       'The model refuses to go on.',

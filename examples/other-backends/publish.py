@@ -52,8 +52,9 @@ def publish(topic, data, key):
 
 def token(topic, key):
     """A JSON Web Token, signed with HS256: for this topic, and for five minutes."""
+    head = {"alg": "HS256", "typ": "JWT"}
     claims = {"mercure": {"publish": [topic]}, "exp": int(time.time()) + 300}
-    parts = [base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    parts = [base64url(json.dumps(part).encode()) for part in (head, claims)]
     signature = hmac.new(key.encode(), ".".join(parts).encode(), hashlib.sha256).digest()
     return ".".join([*parts, base64url(signature)])
 

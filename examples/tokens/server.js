@@ -17,7 +17,8 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 const journal = await openJournal(JOURNAL, { maxUpdates: 500_000, maxAgeMs: DAY_MS });
 const hub = await Hub.open(journal);
 
-// A generation that has no end was under way when the process was killed. Those who watch it are told.
+// A generation that has no end was under way when the process was killed. Those who watch it are told. (Where several
+// processes share a journal, it may be under way in another: then each needs topics of its own.)
 for await (const topics of journal.topics()) {
   for (const topic of topics.filter((topic) => !hub.hasEnded(topic))) {
     const data = 'The server was restarted in the middle.';
