@@ -49,8 +49,9 @@ class Roamer {
     if (from === 'earliest') this.#isEarliest = true;
     this.#client = await subscribe(node, [...this.asked], from === undefined ? {} : { from });
     if (from !== undefined) return;
-    await settled();
-    const [, sequence = '0'] = (this.#client.firstEventId ?? '').split('-');
+    // The id that it begins after comes first, once the hub knows which topics have ended.
+    while (this.#client.firstEventId === undefined) await settled();
+    const [, sequence = '0'] = this.#client.firstEventId.split('-');
     this.#start = Number(sequence);
     this.#keep();
   }
