@@ -9,8 +9,15 @@ const DOCUMENTS = [
     .map((name) => join('docs', name)),
 ].sort();
 
+/** Those that stand beside what they are about. */
+const READMES = ['examples', 'packages', 'scripts'].flatMap((folder) =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('README.md') && !name.includes('node_modules'))
+    .map((name) => join(folder, name)),
+);
+
 describe('links in the documents', () => {
-  test.each(DOCUMENTS)(
+  test.each([...DOCUMENTS, ...READMES])(
     '%s: each leads to a file of the repository, and to a heading in it',
     (file) => {
       const text = withoutCode(readFileSync(file, 'utf8'));

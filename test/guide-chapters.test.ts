@@ -181,6 +181,17 @@ describe("16. Koa's rules", () => {
     await program.printed(/^\/ 200\n\/ ended \d+\n/);
   });
 
+  test('a failure of what was handed on breaks the connection, and the app is told', async () => {
+    const program = await start('16-rules.mjs', {
+      edits: [['yield word;', "if (word === 'asked') throw new Error('away');\n    yield word;"]],
+    });
+    const client = await connect(`${program.url}/?prompt=why`);
+    expect((await client.take(2)).map(({ data }) => data)).toEqual(['You', 'have']);
+    await expect(client.ended).rejects.toThrow();
+    await program.printed(/^\/ failed \d+$/m);
+    expect(program.stderr()).toMatch('Error: away');
+  });
+
   test('who goes on sending takes it from them', async () => {
     const program = await start('16-rules.mjs', {
       edits: [

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from '@jest/globals';
 import { filesOf } from '../../scripts/guide-files.js';
@@ -33,10 +33,8 @@ export interface GuideProject {
 }
 
 export function guideProject(): GuideProject {
-  const project = temporaryProject(FILES);
+  const project = temporaryProject(FILES, ['eventsource-parser']);
   const { folder } = project;
-  const parser = 'node_modules/eventsource-parser';
-  symlinkSync(join(process.cwd(), parser), join(folder, parser), 'junction');
   let variants = 0;
 
   async function shell(program: Program, ...commands: string[]): Promise<string> {
