@@ -229,8 +229,8 @@ export class Hub {
    *
    * @returns when all is published.
    * @throws what the source throws, when that it failed is published; or what is wrong with an item or an option.
-   *   {@link JournalError} as `Journal.append` does; the source is closed then. {AggregateError} if the source has failed
-   *   and that could not be published.
+   * @throws {JournalError} as `Journal.append` does; the source is closed then.
+   * @throws {AggregateError} if the source has failed and that could not be published.
    */
   stream(
     topics: string | readonly string[],
