@@ -58,25 +58,27 @@ export class KnownEndings {
     this.#isComplete = true;
   }
 
-  /** Notes the next update, in the turn in which it is delivered. */
+  /** Notes the next update, in the turn in which it is delivered. As a rule it has nothing to do with an end. */
   deliver(entry: Entry): void {
-    const { id, position, topics, private: isPrivate, publisher } = entry;
-    this.#through = position;
-    if (entry.last === true) {
-      const update = { id, position, topics, private: isPrivate, publisher };
-      this.#change([{ ended: topics, update }], topics);
-      return;
-    }
-    if (this.#goneOn !== undefined) {
-      for (const topic of topics) this.#goneOn.set(topic, position);
-    }
-    const reopened = topics.filter((topic) => this.lastOf(topic) !== undefined);
-    if (reopened.length > 0) this.#change([], reopened);
+    this.#through = entry.position;
+    if (entry.last === true) this.#end(entry);
+    else if (this.#goneOn !== undefined || !this.#endings.isEmpty) this.#goOn(entry);
   }
 
   /** The update that a topic has ended with; undefined if it has not ended. */
   lastOf(topic: string): LastUpdate | undefined {
     return this.#endings.lastOf(topic);
+  }
+
+  #end({ id, position, topics, private: isPrivate, publisher }: Entry): void {
+    const update = { id, position, topics, private: isPrivate, publisher };
+    this.#change([{ ended: topics, update }], topics);
+  }
+
+  #goOn({ topics, position }: Entry): void {
+    for (const topic of topics) this.#goneOn?.set(topic, position);
+    const reopened = topics.filter((topic) => this.lastOf(topic) !== undefined);
+    if (reopened.length > 0) this.#change([], reopened);
   }
 
   #addLoaded({ ended, update }: Ending, goneOn: ReadonlyMap<string, Position>): void {

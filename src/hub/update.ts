@@ -65,7 +65,7 @@ export class ValidUpdates {
 }
 
 function assertUpdate(update: Update): void {
-  const { topics, data, id, type, retry } = update;
+  const { topics, data, id, type, retry, last, reopen } = update;
   if (!Array.isArray(topics) || topics.length === 0) throw new UpdateError('topic is missing');
   if (topics.length > MAX_TOPICS_PER_UPDATE) {
     throw new UpdateError(`topic is given more than the ${MAX_TOPICS_PER_UPDATE} times allowed`);
@@ -79,8 +79,7 @@ function assertUpdate(update: Update): void {
   if (countLines(data) > MAX_DATA_LINES) {
     throw new UpdateError(`data has more than the ${MAX_DATA_LINES} lines allowed`);
   }
-  assertFlag('last', update);
-  assertFlag('reopen', update);
+  if (last !== undefined || reopen !== undefined) assertMarks(update);
   if (retry === undefined) return;
   if (!Number.isSafeInteger(retry) || retry < 0) {
     throw new UpdateError('retry must be a whole number of milliseconds');
@@ -105,11 +104,11 @@ function countLines(data: string): number {
 }
 
 /** What ends topics or reopens them is history, and not trimmed as a state that is soon followed by another. */
-function assertFlag(field: 'last' | 'reopen', update: Update): void {
-  const value: unknown = update[field];
-  if (value === undefined) return;
-  if (typeof value !== 'boolean') throw new UpdateError(`${field} must be true or false`);
-  if (value && update.transient) throw new UpdateError(`${field} is not for transient updates`);
+function assertMarks({ last = false, reopen = false, transient }: Update): void {
+  for (const [field, value] of Object.entries({ last, reopen })) {
+    if (typeof value !== 'boolean') throw new UpdateError(`${field} must be true or false`);
+    if (value && transient) throw new UpdateError(`${field} is not for transient updates`);
+  }
 }
 
 function assertId(id: string): void {

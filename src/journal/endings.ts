@@ -153,6 +153,11 @@ export class Endings {
     return record !== undefined && !this.#remembered.isTooOld(record, now);
   }
 
+  /** Whether none is remembered. */
+  get isEmpty(): boolean {
+    return this.#byTopic.size === 0;
+  }
+
   /** The update that a topic has ended with, for those who count on no age. */
   lastOf(topic: string): Ending['update'] | undefined {
     return this.#byTopic.size === 0 ? undefined : this.#byTopic.get(topic)?.entry.update;

@@ -288,8 +288,8 @@ function fromForm(ctx: Context, body: string): Record<string, unknown> {
     id: form.get('id') ?? undefined,
     retry: retry && Number(retry),
     private: form.has('private'),
-    last: form.has('last'),
-    reopen: form.has('reopen'),
+    last: form.has('last') || undefined,
+    reopen: form.has('reopen') || undefined,
   };
 }
 
