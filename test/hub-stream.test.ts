@@ -5,6 +5,7 @@ import { type Journal, JournalError, type JournalErrorCode } from '../src/journa
 import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { openTestHub, settled, subscribe, update } from './support/hub.js';
 import { readAll } from './support/journal-contract.js';
+import { NodeJournal } from './support/node-journal.js';
 
 afterEach(() => {
   jest.restoreAllMocks();
@@ -86,8 +87,7 @@ describe('hub.stream', () => {
     ],
   ])('reads %s', async (name, source) => {
     const { hub, journal } = await openTestHub();
-    const { count, last } = await hub.stream(['a', 'b'], source());
-    await hub.delivered([last]);
+    const { count } = await hub.stream(['a', 'b'], source());
     const data = (await published(journal)).map(([text]) => text);
     const rest = name.startsWith('bytes') ? '\ufffd' : 'ßer';
     expect(data).toEqual(['grö', rest, '']);
@@ -146,6 +146,28 @@ describe('hub.stream', () => {
     const sizes = jest.mocked(journal.append).mock.calls.map(([updates]) => updates);
     const lengths = sizes.map((list) => list.reduce((sum, { data }) => sum + data.length, 0));
     expect(Math.max(...lengths)).toBeLessThan(400_000);
+  });
+
+  test('is done when the end is known here, whether its source has failed or not', async () => {
+    const journal = openMemoryJournal({ maxUpdates: 1_000, maxAgeMs: 0 });
+    const node = new NodeJournal(journal);
+    node.append = journal.append.bind(journal); // What it appends is told later.
+    const { hub } = await openTestHub({ journal: node });
+    let done = 0;
+    const note = () => {
+      done += 1;
+    };
+    // biome-ignore lint/correctness/useYield: it fails before.
+    async function* source() {
+      throw new Error('it fails');
+    }
+    const both = [hub.stream('a', ['1']).then(note), hub.stream('b', source()).catch(note)];
+    while (node.behind < 3) await settled();
+    await settled();
+    expect(done).toBe(0);
+    node.tell();
+    await Promise.all(both);
+    expect([hub.hasEnded('a'), hub.hasEnded('b')]).toEqual([true, true]);
   });
 
   test('leaves the event loop to others, however fast source and journal are', async () => {

@@ -227,7 +227,7 @@ export class Hub {
    *
    * Where several processes share the journal, each has topics of its own, or it would end those of others.
    *
-   * @returns when all is published.
+   * @returns when all is published, and delivered here: {@link Hub.hasEnded} knows of the end, also of a failure.
    * @throws what the source throws, when that it failed is published; or what is wrong with an item or an option.
    * @throws {JournalError} as `Journal.append` does; the source is closed then.
    * @throws {AggregateError} if the source has failed and that could not be published.
@@ -237,7 +237,7 @@ export class Hub {
     source: UpdateSource,
     options?: StreamOptions,
   ): Promise<Streamed> {
-    return streamSource((updates, how) => this.publish(updates, how), topics, source, options);
+    return streamSource(this, topics, source, options);
   }
 
   /**

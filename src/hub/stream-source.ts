@@ -76,11 +76,15 @@ const MAX_PAUSE_MS = 2_000;
 const MAX_WAITING_UPDATES = 500;
 const MAX_WAITING_LENGTH = 256 * 1024;
 
-type Publish = (updates: ValidUpdates, options: AppendOptions) => Promise<readonly EntryRef[]>;
+/** What publishes: a hub. */
+interface Target {
+  publish(updates: ValidUpdates, options: AppendOptions): Promise<readonly EntryRef[]>;
+  delivered(refs: readonly EntryRef[]): Promise<void>;
+}
 
 /** As {@link Hub.stream} says. */
 export async function streamSource(
-  publish: Publish,
+  hub: Target,
   topics: string | readonly string[],
   source: UpdateSource,
   options: StreamOptions = {},
@@ -90,7 +94,7 @@ export async function streamSource(
   const { signal } = options;
   try {
     const updates = new UpdateMaker([topics].flat(), options);
-    const outbox = new Outbox(publish, options, close);
+    const outbox = new Outbox(hub, options, close);
     signal?.addEventListener('abort', close);
     if (signal?.aborted) close();
     return await publishAll(reader, updates, outbox);
@@ -185,7 +189,7 @@ class UpdateMaker {
  * time. What comes while it is under way waits, bounded. A key for each append makes its repeat safe.
  */
 class Outbox {
-  readonly #publish: Publish;
+  readonly #hub: Target;
   readonly #publisher: string | undefined;
   readonly #retryMs: number;
   readonly #onFailure: () => void;
@@ -201,12 +205,12 @@ class Outbox {
   #tellRoom: (() => void) | undefined;
 
   /** @param onFailure told when an append has failed for good. */
-  constructor(publish: Publish, options: StreamOptions, onFailure: () => void) {
+  constructor(hub: Target, options: StreamOptions, onFailure: () => void) {
     const { publisher, reopen = false, retryMs = DEFAULT_RETRY_MS } = options;
     if (!Number.isFinite(retryMs) || retryMs < 0) {
       throw new RangeError(`retryMs is a number of milliseconds, not ${String(retryMs)}.`);
     }
-    this.#publish = publish;
+    this.#hub = hub;
     this.#publisher = publisher;
     this.#reopens = reopen;
     this.#retryMs = retryMs;
@@ -236,12 +240,15 @@ class Outbox {
     this.#sending ??= this.#send();
   }
 
-  /** Adds the last update, and resolves with where it stands when all are published. @throws what that fails with. */
+  /** Adds the last update, and resolves with where it stands when all are delivered. @throws what that fails with. */
   async finish(last: Publication): Promise<EntryRef> {
     this.add(last);
     await this.#sending;
     this.assertWorking();
-    return this.#last as EntryRef;
+    const ref = this.#last as EntryRef;
+    // Whoever asks now whether the topic has ended is told so.
+    await this.#hub.delivered([ref]);
+    return ref;
   }
 
   /**
@@ -293,7 +300,7 @@ class Outbox {
     const giveUpAt = performance.now() + this.#retryMs;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
       try {
-        const refs = await this.#publish(updates, { key });
+        const refs = await this.#hub.publish(updates, { key });
         return refs.at(-1);
       } catch (error) {
         if (!isPassing(error) || performance.now() + pauseMs > giveUpAt) throw error;
