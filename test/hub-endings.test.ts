@@ -1,7 +1,12 @@
 import { EventEmitter } from 'node:events';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { MAX_TOPICS_PER_UPDATE } from '../src/hub/update.js';
-import type { EntryRef, Journal, Update } from '../src/journal/journal.js';
+import {
+  comparePositions,
+  type EntryRef,
+  type Journal,
+  type Update,
+} from '../src/journal/journal.js';
 import { openMemoryJournal } from '../src/journal/memory/memory.js';
 import { openTestHub, selection, settled, subscribe, type TestHub, update } from './support/hub.js';
 import { NodeJournal } from './support/node-journal.js';
@@ -425,6 +430,31 @@ describe('when the place in the journal is lost', () => {
     const again = await subscribe(test, 'a');
     await again.ended;
     expect(again.data).toEqual(['1', '2']);
+  });
+
+  test('a client that comes before the endings are read again is told where it began, once that is known', async () => {
+    const test = await openNodeOf(openShared());
+    const [before] = await test.shared.append([update('a', '1'), update('b', '2', LAST)]);
+    const held = test.node.hold('endings');
+    test.node.lose();
+    await held.called;
+    const [quiet, sent] = [await subscribe(test, 'a'), await subscribe(test, 'c')];
+    const [last] = await test.shared.append([update('c', '3')]);
+    test.node.tell();
+    await sent.has(1);
+    expect([quiet.lastEventId, sent.lastEventId]).toEqual([undefined, last?.id]);
+    held.release();
+    while (quiet.lastEventId === undefined) await settled();
+    const missed = await test.shared.append([update('a', '4')]);
+    quiet.leave();
+    test.node.tell();
+    await test.hub.delivered(missed);
+    const again = await subscribe(test, 'a', { from: quiet.lastEventId });
+    await again.has(1);
+    expect(again.data).toEqual(['4']);
+    expect(comparePositions(quiet.lastEventId, (before as EntryRef).position)).toBeGreaterThan(0);
+    // Who has got an update by then is not put back before it.
+    expect(sent.lastEventId).toBe(last?.id);
   });
 
   test('endings that cannot be read are read later', async () => {

@@ -10,7 +10,7 @@ import { FrameMemory } from './frame-memory.js';
 import { Group, type Written } from './group.js';
 import type { KnownEndings } from './known-endings.js';
 import { SelectionEnd } from './selection-end.js';
-import type { Window } from './window.js';
+import type { Cursor, Window } from './window.js';
 
 /** What the journal is followed to: its next entry, or that the place in it was lost up to a position. */
 type Followed = Entry | { readonly lostThrough: Position };
@@ -177,6 +177,12 @@ export class Delivery implements Follower {
       if (slice.isOver) await slice.next();
       this.#finishIfOver(group);
     }
+  }
+
+  /** Whether a selection is live and was sent nothing after a cursor. */
+  isQuietSince(selection: Selection, cursor: Cursor): boolean {
+    const group = this.#groups.get(selection.key);
+    return group !== undefined && !group.wasSentAfter(cursor);
   }
 
   /** Ends a group's streams if all that they asked for has ended. */

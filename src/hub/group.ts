@@ -60,6 +60,11 @@ export class Group {
     this.#audience.add(stream);
   }
 
+  /** Whether it was sent an update after this one, which may be queued still. */
+  wasSentAfter({ ordinal }: Cursor): boolean {
+    return this.#sent !== undefined && this.#sent.ordinal > ordinal;
+  }
+
   /** Sends an update to all members. `before` is the head before it. */
   send({ cursor, frame }: WindowEntry, before: Cursor): void {
     this.#queued.push({ through: before, newest: this.#sent });

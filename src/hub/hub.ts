@@ -400,6 +400,18 @@ export class Hub {
     }
     this.#isLoading = false;
     await this.#delivery.finishWhatIsOver();
+    await this.#tellStarts();
+  }
+
+  /** Clients that came while endings were loaded get the id that all others get first. */
+  async #tellStarts(): Promise<void> {
+    const slice = finding.begin();
+    for (const subscription of [...this.#subscriptions.values()]) {
+      if (slice.isOver) await slice.next();
+      const start = subscription.untoldStart;
+      if (start === undefined) continue;
+      if (this.#delivery.isQuietSince(subscription.selection, start)) subscription.tellStart(start);
+    }
   }
 
   /** A live client does not read, and is delivered to no longer. */

@@ -119,6 +119,19 @@ export class Subscription {
     return undefined;
   }
 
+  /**
+   * Where a live client began that has no id to come back with. It was not told, as its topics might have turned out to
+   * have ended.
+   */
+  get untoldStart(): Cursor | undefined {
+    return this.#last.id === '' ? this.#liveSince : undefined;
+  }
+
+  /** Tells a client where it began: it has been sent nothing since. */
+  tellStart(start: Cursor): void {
+    this.#sendHead(undefined, start);
+  }
+
   /** Starts with the newest held update of each topic, and goes on with what comes after this call. */
   async startWithLatest(gap?: Gap): Promise<void> {
     const { head } = this.#parts.window;
