@@ -175,7 +175,7 @@ describe('after a restart', () => {
     await refusesAll(journal, [topicOf(13_999)]);
     await journal.append([update('', { topics: [topicOf(0)] })]);
     await journal.close();
-  });
+  }, 60_000);
 });
 
 test('reopening one topic of many writes no more than that one', async () => {
@@ -188,26 +188,30 @@ test('reopening one topic of many writes no more than that one', async () => {
   const root = openLmdb({ path });
   const facts = root.openDB<Buffer, [string, number]>({ name: 'koa-sse-hub', encoding: 'binary' });
   expect(facts.get(['ending', 1])?.length).toBeGreaterThan(100_000);
-  expect(facts.get(['reopened', 1])?.subarray(4).toString()).toBe('[1,[3,7]]');
+  expect(facts.get(['reopened', 1])?.subarray(4).toString()).toMatch(/^\[1,"[\d-]+",\[3,7\]\]$/);
   await root.close();
 });
 
 describe('a kill of the process', () => {
-  test.each(['disk', 'os'] as const)('leaves a topic ended, and reopened (%s)', async (sync) => {
-    for (const [act, ended] of [
-      [update('end', { topics: ['a', 'b', 'c'], last: true }), ['a', 'b', 'c']],
-      [reopening('b'), ['a', 'c']],
-      [reopening('a', 'c'), []],
-    ] as const) {
-      const child = await processes.start(path, { sync });
-      await child.append([act]);
-      await child.kill();
-      const journal = await open();
-      expect(await endedIn(journal)).toEqual(ended);
-      await refusesAll(journal, ended);
-      await journal.close();
-    }
-  });
+  test.each(['disk', 'os'] as const)(
+    'leaves a topic ended, and reopened (%s)',
+    async (sync) => {
+      for (const [act, ended] of [
+        [update('end', { topics: ['a', 'b', 'c'], last: true }), ['a', 'b', 'c']],
+        [reopening('b'), ['a', 'c']],
+        [reopening('a', 'c'), []],
+      ] as const) {
+        const child = await processes.start(path, { sync });
+        await child.append([act]);
+        await child.kill();
+        const journal = await open();
+        expect(await endedIn(journal)).toEqual(ended);
+        await refusesAll(journal, ended);
+        await journal.close();
+      }
+    },
+    60_000,
+  );
 
   test.each(['disk', 'os'] as const)(
     'in the midst of appends leaves an ending for each last update, and none without (%s)',
@@ -323,7 +327,7 @@ describe('a journal that remembers endings', () => {
 
   test.each([
     ['an ending', 'topic 7;', 'topic X;'],
-    ['which of its topics were reopened', '[43,[1]]', '[43,[0]]'],
+    ['which of its topics were reopened', '-43",[1]]', '-43",[0]]'],
   ])(
     'is not opened when %s is damaged, and says so; check-journal saves it from the updates',
     async (_, text, by) => {

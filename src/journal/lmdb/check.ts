@@ -54,8 +54,8 @@ interface RememberedFinder {
   key(key: RememberedKey): void;
   /** As it was when its topics ended. */
   ending(ending: NumberedEnding): void;
-  /** Which topics of an ending have been reopened since. */
-  reopened(number: number, reopened: readonly number[]): void;
+  /** Which topics of the ending at a position have been reopened since. */
+  reopened(position: Position, reopened: readonly number[]): void;
 }
 
 const NOBODY: Finder = { entry: () => {}, key: () => {}, ending: () => {}, reopened: () => {} };
@@ -119,7 +119,7 @@ function tellRemembered(
     }
     case REOPENED_FACT: {
       const stored = fromStoredReopened(number, fact);
-      if (stored) finder.reopened(...stored);
+      if (stored) finder.reopened(stored.position, stored.reopened);
       return { what: 'an ending', isWhole: stored !== undefined };
     }
     default:
@@ -174,8 +174,8 @@ class Check {
   #last: Place | undefined;
   #topics = 0;
   #keys = 0;
-  /** How many topics each ending has. */
-  readonly #endings = new Map<number, number>();
+  /** How many topics the ending at a position has. */
+  readonly #endings = new Map<Position, number>();
   readonly #damaged: Place[] = [];
   readonly #damagedPositions = new Set<Position>();
   readonly #epochs = new Set<number>();
@@ -260,14 +260,14 @@ class Check {
       this.#finder.key(key);
     },
     ending: (ending) => {
-      this.#endings.set(ending.number, ending.update.topics.length);
+      this.#endings.set(ending.update.position, ending.update.topics.length);
       this.#finder.ending(ending);
     },
-    reopened: (number, reopened) => {
+    reopened: (position, reopened) => {
       // Its ending stands before it in the file.
-      const topics = this.#endings.get(number) ?? 0;
+      const topics = this.#endings.get(position) ?? 0;
       if (reopened.length < topics && reopened.every((index) => index < topics)) {
-        this.#finder.reopened(number, reopened);
+        this.#finder.reopened(position, reopened);
       } else {
         this.#noteDamaged('an ending');
       }

@@ -20,8 +20,11 @@ export type StoredEnding = [
   rememberedAt: number,
 ];
 
-/** Which topics have been reopened, by their places in the list of the ending. */
-export type StoredReopened = [number: number, reopened: readonly number[]];
+/**
+ * Which topics have been reopened, by their places in the list of the ending. The position is that of the ending: numbers
+ * are given anew when none is remembered any more.
+ */
+export type StoredReopened = [number: number, position: Position, reopened: readonly number[]];
 
 /** The first parts of the names that these have in the ledger. */
 export const ENDING_FACT = 'ending';
@@ -40,11 +43,15 @@ export class LmdbEndings {
     const reopened = new Map(
       ledger
         .getRange(allOf(REOPENED_FACT))
-        .map(({ key, value }) => fromStoredReopened(key[1] as number, value) ?? damaged()),
+        .map(({ key, value }) => fromStoredReopened(key[1] as number, value) ?? damaged())
+        .map(({ position, reopened }) => [position, reopened]),
     );
     for (const { key, value } of ledger.getRange(allOf(ENDING_FACT))) {
       const found = fromStoredEnding(key[1] as number, value) ?? damaged();
-      this.#endings.add({ ...found, reopened: reopened.get(found.number) ?? found.reopened });
+      this.#endings.add({
+        ...found,
+        reopened: reopened.get(found.update.position) ?? found.reopened,
+      });
     }
   }
 
@@ -67,11 +74,11 @@ export class LmdbEndings {
     for (const number of forgotten) this.#remove(number);
     for (const { record, reopened, isOver } of changed) {
       if (isOver) this.#remove(record.sequence);
-      else this.#putReopened(record.sequence, reopened);
+      else this.#putReopened(record.sequence, record.entry.update, reopened);
     }
     for (const each of added) {
       this.#ledger.put([ENDING_FACT, each.number], toStoredEnding(each));
-      if (each.reopened.length > 0) this.#putReopened(each.number, each.reopened);
+      if (each.reopened.length > 0) this.#putReopened(each.number, each.update, each.reopened);
     }
   }
 
@@ -80,8 +87,8 @@ export class LmdbEndings {
     this.#endings.settle(change);
   }
 
-  #putReopened(number: number, reopened: readonly number[]): void {
-    const stored: StoredReopened = [number, reopened];
+  #putReopened(number: number, { position }: Ending['update'], reopened: readonly number[]): void {
+    const stored: StoredReopened = [number, position, reopened];
     this.#ledger.put([REOPENED_FACT, number], stored);
   }
 
@@ -109,9 +116,10 @@ export function fromStoredEnding(number: number, stored: unknown): NumberedEndin
 export function fromStoredReopened(
   number: number,
   stored: unknown,
-): readonly [number: number, reopened: readonly number[]] | undefined {
-  if (!Array.isArray(stored) || stored[0] !== number || !Array.isArray(stored[1])) return undefined;
-  return stored as StoredReopened;
+): { readonly position: Position; readonly reopened: readonly number[] } | undefined {
+  if (!Array.isArray(stored) || stored[0] !== number || !Array.isArray(stored[2])) return undefined;
+  const [, position, reopened] = stored as StoredReopened;
+  return { position, reopened };
 }
 
 function toStoredEnding({ update, number, rememberedAt }: NumberedEnding): StoredEnding {

@@ -55,8 +55,8 @@ export function saveJournal(from: string, to: string): Promise<Saved> {
     await assertEmpty(resolve(to));
     const entries = new Map<Position, KeyedStored>();
     const keys = new Map<string, RememberedKey>();
-    const endings = new Map<number, NumberedEnding>();
-    const reopened = new Map<number, readonly number[]>();
+    const endings = new Map<Position, NumberedEnding>();
+    const reopened = new Map<Position, readonly number[]>();
     const finder: Finder = {
       entry(place, stored) {
         const position = toPosition(place);
@@ -67,10 +67,11 @@ export function saveJournal(from: string, to: string): Promise<Saved> {
         if (!before || before.rememberedAt < found.rememberedAt) keys.set(found.key.key, found);
       },
       ending(found) {
-        endings.set(found.number, found);
+        endings.set(found.update.position, found);
       },
-      reopened(number, found) {
-        if (found.length > (reopened.get(number)?.length ?? 0)) reopened.set(number, found);
+      reopened(position, found) {
+        // A longer one is a later one.
+        if (found.length > (reopened.get(position)?.length ?? 0)) reopened.set(position, found);
       },
     };
     const check = await checkJournalFile(file, finder);
@@ -81,7 +82,7 @@ export function saveJournal(from: string, to: string): Promise<Saved> {
     const oldestFirst = [...keys.values()].sort((a, b) => a.rememberedAt - b.rememberedAt);
     const found = [...endings.values()].map((ending) => ({
       ...ending,
-      reopened: reopened.get(ending.number) ?? ending.reopened,
+      reopened: reopened.get(ending.update.position) ?? ending.reopened,
     }));
     await write(resolve(to), inOrder, oldestFirst, wholeEndings(found, inOrder), lostThrough);
     return { entries: inOrder.length, lostThrough };
