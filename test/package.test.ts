@@ -44,6 +44,7 @@ const EXPORTS = {
     'select',
   ],
   'koa-sse-hub/mercure': [
+    'BodyBudget',
     'HUB_PATH',
     'Presence',
     'SUBSCRIPTIONS_PATH',

@@ -5,8 +5,9 @@ import request from 'supertest';
 import { Hub } from '../src/hub/hub.js';
 import type { Journal, Update } from '../src/journal/journal.js';
 import { openMemoryJournal } from '../src/journal/memory/memory.js';
+import { MemoryRoster } from '../src/journal/memory/roster.js';
 import { openRedisRoster } from '../src/journal/redis/roster.js';
-import type { Roster } from '../src/journal/roster.js';
+import type { Roster, RosterWatcher } from '../src/journal/roster.js';
 import {
   createAuthorizer,
   mercure,
@@ -14,7 +15,7 @@ import {
   readKeys,
   SUBSCRIPTIONS_PATH,
 } from '../src/mercure/index.js';
-import type { SubscriptionDocument } from '../src/mercure/presence.js';
+import type { PresenceOptions, SubscriptionDocument } from '../src/mercure/presence.js';
 import { EventStream } from '../src/sse/event-stream.js';
 import { select } from '../src/topics/selection.js';
 import { type RedisServer, startRedis } from './support/redis-server.js';
@@ -218,12 +219,21 @@ describe('what a node has left', () => {
   };
   const noted = { key: { key: 'change', digest: 'noted', publisher: 'subscriptions' } };
   let hub: Hub;
-  let presence: Presence;
+
+  /** The presence of a node, as its roster tells it of others. */
+  function watcherOfNode(): RosterWatcher {
+    const watchers: RosterWatcher[] = [];
+    const roster: Roster = Object.assign(new MemoryRoster(), {
+      watch: (watcher: RosterWatcher) => watchers.push(watcher),
+    });
+    const publish: PresenceOptions['publish'] = (...given) => hub.publish(...given);
+    const presence = new Presence({ publish, roster });
+    cleanUps.push(() => presence.close());
+    return watchers[0] as RosterWatcher;
+  }
 
   beforeEach(async () => {
     hub = await Hub.open(journal);
-    presence = new Presence({ publish: (updates, options) => hub.publish(updates, options) });
-    cleanUps.push(() => presence.close());
   });
 
   async function announcedEnds(): Promise<string[]> {
@@ -232,15 +242,16 @@ describe('what a node has left', () => {
   }
 
   test('is announced once, however often and by how many it is taken over', async () => {
-    const other = new Presence({ publish: (updates, options) => hub.publish(updates, options) });
-    for (const one of [presence, presence, other]) await one.left(departure);
+    const [one, other] = [watcherOfNode(), watcherOfNode()];
+    for (const watcher of [one, one, other]) await watcher.left(departure);
     expect(await announcedEnds()).toEqual(['ended', 'active']);
   });
 
   test('is announced but for what the node has announced itself', async () => {
     const update = { topics: ['x'], data: '{"subscriber":"ended"}', private: true };
     await hub.publish([update], noted);
-    for (let n = 0; n < 2; n++) await presence.left(departure);
+    const watcher = watcherOfNode();
+    for (let n = 0; n < 2; n++) await watcher.left(departure);
     expect(await announcedEnds()).toEqual(['ended', 'active']);
   });
 

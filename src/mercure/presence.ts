@@ -10,13 +10,7 @@ import {
   type Update,
 } from '../journal/journal.js';
 import { MemoryRoster } from '../journal/memory/roster.js';
-import type {
-  Departure,
-  Roster,
-  RosterEntry,
-  RosterWatcher,
-  Subscriber,
-} from '../journal/roster.js';
+import type { Departure, Roster, RosterEntry, Subscriber } from '../journal/roster.js';
 import { type Log, toConsole } from '../log.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selector } from '../topics/selector.js';
@@ -85,7 +79,7 @@ const RETRY_MS = 1_000;
  * Anybody may subscribe, so announcements have a line of their own: some at a time, each batch when the one before
  * is delivered. A subscription that has ended before its turn came is not announced at all.
  */
-export class Presence implements RosterWatcher {
+export class Presence {
   readonly #publish: PresenceOptions['publish'];
   readonly #delivered: NonNullable<PresenceOptions['delivered']>;
   readonly #log: Log;
@@ -115,7 +109,10 @@ export class Presence implements RosterWatcher {
     this.#delivered = delivered;
     this.#roster = roster;
     this.#log = log;
-    roster.watch(this);
+    roster.watch({
+      left: (departure) => this.#left(departure),
+      expelled: () => this.#expelled(),
+    });
   }
 
   /** Notes a subscriber's selectors until its stream closes. Without a token it is anonymous. */
@@ -197,16 +194,14 @@ export class Presence implements RosterWatcher {
     return entry && toDocument(entry, true);
   }
 
-  /** {@link RosterWatcher.left} @internal */
-  async left({ key, ended, active, otherKey }: Departure): Promise<void> {
+  async #left({ key, ended, active, otherKey }: Departure): Promise<void> {
     const ends = (entries: readonly RosterEntry[]) =>
       entries.map((entry) => toUpdate(entry, false));
     const isTaken = !(await this.#announce(ends([...ended, ...active]), keyOf(key, 'left')));
     if (isTaken && active.length > 0) await this.#announce(ends(active), keyOf(otherKey, 'left'));
   }
 
-  /** {@link RosterWatcher.expelled} @internal */
-  expelled(): void {
+  #expelled(): void {
     for (const attendance of this.#waiting) attendance.isNoted = false;
     for (const attendance of this.#attendances) {
       // Whoever has been told that the one has ended is told of another one.
