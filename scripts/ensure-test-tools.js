@@ -1,7 +1,6 @@
-// The tests need Chromium, curl, nginx, OpenSSL, Python and a Redis or Valkey server; a soak (`--soak`) the servers, and on
-// Linux jemalloc. All are looked for first; what is missing is installed on Debian and Ubuntu as root, and asked for
-// elsewhere.
-// PHP, which an example is written in, is not asked for: without it its test is skipped, and says so.
+// The tests need Chromium, curl, nginx, OpenSSL, Python and a Redis or Valkey server; a soak (`--soak`) the servers, and
+// on Linux jemalloc. All are looked for first; what is missing is installed on Debian and Ubuntu as root, and asked for
+// elsewhere. PHP, which an example is written in, is not asked for: without it the example's test is skipped, and says so.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { findChromium } from './find-chromium.js';

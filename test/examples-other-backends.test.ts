@@ -15,7 +15,7 @@ const PUBLISHERS = [
   ['python3', `${FOLDER}/publish.py`],
   ['php', `${FOLDER}/publish.php`],
 ] as const;
-/** A machine need not have Python and PHP; the test command installs them where it may. */
+/** A machine need not have PHP; the test command installs it where it may. */
 const isMissing = (command: string) => spawnSync(command, ['--version']).error !== undefined;
 const missing: string[] = PUBLISHERS.map(([command]) => command).filter(isMissing);
 if (missing.length > 0) {
