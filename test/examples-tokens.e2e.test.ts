@@ -391,6 +391,8 @@ describe('the example tokens', () => {
     const second = await start(env);
     await state(page, 'failed', 'The server was restarted in the middle.');
     await shown(page, 'So far ');
+    const failed = `${second.url}/generations/${new URL(page.url()).hash.slice(1)}`;
+    expect(await endOf(failed)).toMatchObject({ event: 'failure' });
     expect(await endOf(finished)).toMatchObject({ event: 'end' });
     await second.kill();
     await rm(folder, { recursive: true });
