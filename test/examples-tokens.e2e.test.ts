@@ -396,7 +396,7 @@ describe('the example tokens', () => {
     expect(await endOf(finished)).toMatchObject({ event: 'end' });
     await second.kill();
     await rm(folder, { recursive: true });
-  });
+  }, 60_000);
 
   test('invents a text without a model', async () => {
     const local = await start({ OPENAI_BASE_URL: undefined });

@@ -94,9 +94,9 @@ async function* inventText(prompt, signal) {
     const subject = subjects[sentence % subjects.length];
     const verb = verbs[Math.floor(Math.random() * verbs.length)];
     const object = subjects[(sentence + 1 + Math.floor(Math.random() * 4)) % subjects.length];
-    for (const word of `${subject} ${verb} ${object}`.split(' ')) {
+    for (const word of `${subject} ${verb} ${object}`.split(/(?= )/)) {
       await delay(15 + Math.random() * 30, undefined, { signal });
-      yield `${word} `;
+      yield word;
     }
     yield sentence % 4 === 3 ? '.\n' : '; ';
   }
