@@ -138,8 +138,8 @@ describe.each([0, 64 * 1024 * 1024])(
   (windowMaxBytes) => {
     test('without an id gets all that is held of an ended topic, and then the end', async () => {
       const test = await openTestHub({ windowMaxBytes });
-      await test.hub.publish([update('a', '1'), update('b', '2'), update('a', '3', LAST)]);
-      await test.hub.publish([update('b', '4')]);
+      await publish(test, [update('a', '1'), update('b', '2'), update('a', '3', LAST)]);
+      await publish(test, [update('b', '4')]);
       const client = await subscribe(test, 'a');
       await client.ended;
       expect(client.data).toEqual(['1', '3']);
@@ -159,7 +159,7 @@ describe.each([0, 64 * 1024 * 1024])(
 
     test('that may have nothing of before gets the end, and an id to come back with', async () => {
       const test = await openTestHub({ windowMaxBytes });
-      await test.hub.publish([update('a', '1'), update('a', '2', LAST)]);
+      await publish(test, [update('a', '1'), update('a', '2', LAST)]);
       const client = await subscribe(test, 'a', { withheld: true });
       await client.ended;
       expect(client.data).toEqual([]);
@@ -168,7 +168,7 @@ describe.each([0, 64 * 1024 * 1024])(
 
     test('that comes back from before the end gets the rest, and then the end', async () => {
       const test = await openTestHub({ windowMaxBytes });
-      const refs = await test.hub.publish([
+      const refs = await publish(test, [
         update('a', '1'),
         update('a', '2', { id: 'mine' }),
         update('a', '3', { id: 'the end', ...LAST }),
@@ -186,11 +186,8 @@ describe.each([0, 64 * 1024 * 1024])(
 
     test('whose last update was trimmed is sent its place, so that it does not come back for ever', async () => {
       const test = await openTestHub({ windowMaxBytes, maxUpdates: 2 });
-      const refs = await test.hub.publish([
-        update('a', '1'),
-        update('a', '2', { id: 'z', ...LAST }),
-      ]);
-      await test.hub.publish([update('b', '3'), update('b', '4'), update('b', '5')]);
+      const refs = await publish(test, [update('a', '1'), update('a', '2', { id: 'z', ...LAST })]);
+      await publish(test, [update('b', '3'), update('b', '4'), update('b', '5')]);
       for (const from of [undefined, 'earliest', refs[0]?.id, 'unknown']) {
         const client = await subscribe(test, 'a', from === undefined ? {} : { from });
         await client.ended;
