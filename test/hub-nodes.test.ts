@@ -45,6 +45,17 @@ describe('a client that comes with an id that this node has not followed yet', (
     expect(told(client)).toEqual(['3', '4', '5']);
   });
 
+  test('is told of a gap if what it misses is trimmed while it waits, though the window has it', async () => {
+    const test = await openNode({ maxUpdates: 3 });
+    const [first] = await appended(test.shared, 0, 2);
+    const client = await subscribe(test, 'a', { from: (first as EntryRef).id });
+    await settled();
+    await appended(test.shared, 2, 4);
+    test.node.tell();
+    await client.has(4);
+    expect(told(client)).toEqual(['gap', '3', '4', '5']);
+  });
+
   test('does so too when what it has had is lost on the way to this node', async () => {
     const test = await openNode();
     const refs = await appended(test.shared, 0, 5);

@@ -84,10 +84,15 @@ export class Reader {
   async startAfter(position: Position | undefined): Promise<void> {
     const { window } = this.#sources;
     this.#oldest = await oldestHeld(this.#sources);
-    this.#at =
+    const cursor =
       position === undefined || comparePositions(position, window.start.position) < 0
-        ? { in: 'journal', after: position }
-        : { in: 'window', cursor: this.#notTrimmed(window.cursorAt(position)) };
+        ? undefined
+        : window.cursorAt(position);
+    // Where some were trimmed since the client's place was found, the journal says whether it has missed any.
+    this.#at =
+      cursor !== undefined && cursor.ordinal >= this.#oldest.ordinal
+        ? { in: 'window', cursor }
+        : { in: 'journal', after: position };
   }
 
   /** Whether there is nothing more to read. True only until the next entry is delivered: look and act in one turn. */
