@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -88,9 +88,11 @@ describe('the guide', () => {
     expect(lines.at(-1)).toBeLessThan((own.at(-1) ?? 0) * 0.7);
   });
 
-  test('names only source files that exist', () => {
+  test('names only source files that exist, and all of src/sse', () => {
     for (const path of GUIDE.match(/src\/[\w/.-]+\.ts/g) ?? []) readFileSync(path);
     for (const [, name] of GUIDE.matchAll(/^\| `([\w-]+\.ts)`/gm)) readFileSync(`src/sse/${name}`);
+    const unnamed = readdirSync('src/sse').filter((name) => !GUIDE.includes(`\`${name}\``));
+    expect(unnamed).toEqual([]);
   });
 });
 
