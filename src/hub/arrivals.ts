@@ -42,7 +42,7 @@ export class Arrivals {
    *
    * @param isComing asked when the time is over: whether it will be reached for certain. Then the client waits on.
    */
-  wait(position: Position, waiter: Waiter, isComing: () => boolean): Promise<boolean> {
+  reached(position: Position, waiter: Waiter, isComing: () => boolean): Promise<boolean> {
     if (comparePositions(position, this.#through) <= 0) return Promise.resolve(true);
     if (this.#isClosed || !waiter.writable) return Promise.resolve(false);
     return new Promise((resolve) => {
@@ -65,7 +65,7 @@ export class Arrivals {
   }
 
   /** Resolves when a position is reached, however long that takes, or when this is closed. */
-  async reached(position: Position): Promise<void> {
+  async arrived(position: Position): Promise<void> {
     if (comparePositions(position, this.#through) <= 0 || this.#isClosed) return;
     await new Promise<boolean>((resolve) => this.#add(position, resolve));
   }

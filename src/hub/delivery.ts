@@ -81,12 +81,12 @@ export class Delivery implements Follower {
    * waiter closes or delivery ends.
    */
   reached(position: Position, waiter: Waiter): Promise<boolean> {
-    return this.#arrivals.wait(position, waiter, () => this.#isOnItsWay(position));
+    return this.#arrivals.reached(position, waiter, () => this.#isOnItsWay(position));
   }
 
   /** Resolves when everything up to a position is delivered, or delivery ends. */
   delivered(position: Position): Promise<void> {
-    return this.#arrivals.reached(position);
+    return this.#arrivals.arrived(position);
   }
 
   /** Delivers no more. */
@@ -151,7 +151,7 @@ export class Delivery implements Follower {
     const groups = this.#groups;
     this.#groups = new Map();
     this.#index = new SelectionIndex();
-    for (const group of groups.values()) group.end(before);
+    for (const group of groups.values()) group.disband(before);
     this.#arrivals.reach(through);
     this.#events.onRestart(through);
   }
@@ -195,13 +195,12 @@ export class Delivery implements Follower {
 
   async #findWhetherOver(group: Group, end: SelectionEnd): Promise<void> {
     const slice = finishing.begin();
-    await end.find(slice);
     while (end.look() === 'unknown') await end.find(slice);
     if (end.look() !== undefined) this.#finish(group);
   }
 
   #finish(group: Group): void {
-    if (this.#groups.get(group.selection.key) !== group) return; // It has ended meanwhile.
+    if (this.#groups.get(group.selection.key) !== group) return; // It was disbanded or finished meanwhile.
     this.#groups.delete(group.selection.key);
     this.#index.delete(group);
     group.finish();
@@ -214,7 +213,7 @@ export class Delivery implements Follower {
       onStall: this.#events.onStall,
       onLost: this.#events.onLost,
       onEmpty: () => {
-        // Another one has taken its place if it has ended.
+        // Another one may have taken its place if it was disbanded or finished.
         if (this.#groups.get(selection.key) !== group) return;
         this.#groups.delete(selection.key);
         this.#index.delete(group);

@@ -2,7 +2,7 @@ import { Audience } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { SharedTime } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
-import { endInTurn } from './stream-ends.js';
+import { endInTurn } from './end-in-turn.js';
 import type { Cursor, WindowEntry } from './window.js';
 
 /** How far a stream that has left its group had been written to. */
@@ -17,7 +17,7 @@ export interface Written {
 export interface GroupEvents {
   /** A member does not read, and has been taken out: it has missed what came after `written`. */
   onStall(stream: EventStream, written: Written): void;
-  /** The group has ended, and a member has been taken out. */
+  /** The group is disbanded, and a member has been taken out. */
   onLost(stream: EventStream, written: Written): void;
   /** The last member has left. */
   onEmpty(): void;
@@ -35,7 +35,7 @@ export class Group {
   #sent: Cursor | undefined;
   /** For each update that is queued and not yet written: how far its members have been written to before it. */
   readonly #queued: Written[] = [];
-  /** Once the group has ended: what becomes of a member that was written what is queued. */
+  /** Once the group is disbanded or finished: what becomes of a member that was written what is queued. */
   #release: ((stream: EventStream) => void) | undefined;
 
   constructor(selection: Selection, { onStall, onLost, onEmpty }: GroupEvents) {
@@ -73,18 +73,18 @@ export class Group {
   }
 
   /**
-   * Ends the group: nothing more is sent to it. Its members leave when they have been written what is queued, and then
-   * have everything up to `head`.
+   * Nothing more is sent to the group. Its members leave when they have been written what is queued, and then have
+   * everything up to `head`. Their streams stay open.
    */
-  end(head: Cursor): void {
+  disband(head: Cursor): void {
     const written = { through: head, newest: this.#sent };
     this.#release = (stream) => this.#onLost(stream, written);
     this.#letGoIfWritten();
   }
 
   /**
-   * Ends the group and its members' streams: all that they asked for has ended. Nothing more is sent to it; the streams
-   * end when they have been written what is queued.
+   * All that the members asked for has ended. Nothing more is sent to the group; their streams end when they have been
+   * written what is queued.
    */
   finish(): void {
     this.#release = endInTurn;
@@ -104,5 +104,5 @@ export class Group {
   }
 }
 
-/** Of all groups that end, which all do at the same time. */
+/** Of all groups that are disbanded or finished, which may be all at the same time. */
 const lettingGo = new SharedTime();

@@ -3,12 +3,12 @@ import { inChunks } from '../sse/chunks.js';
 import type { EventStream } from '../sse/event-stream.js';
 import type { Selection } from '../topics/selection.js';
 import { type CatchUps, ClientGone, type Turn } from './catch-ups.js';
+import { endInTurn } from './end-in-turn.js';
 import type { Written } from './group.js';
 import type { KnownEndings, LastUpdate } from './known-endings.js';
 import { LatestReader } from './latest-reader.js';
 import { NOTHING, Reader, type Sources, type Step } from './reader.js';
 import { SelectionEnd } from './selection-end.js';
-import { endInTurn } from './stream-ends.js';
 import type { Cursor } from './window.js';
 
 /** Where a subscription starts to read, as `Hub.locate` found it. */
