@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ConfigError } from './config-error.js';
 import { parseDuration } from './duration.js';
 import { FEED_NAMES, type FeedName } from './feeds/names.js';
-import { isRedis } from './journal/redis/url.js';
+import { DEFAULT_PREFIX, isRedis } from './journal/redis/url.js';
 import { MAX_PROXIES, parseTrustProxy, type TrustProxy } from './limits/client-address.js';
 import { parseRate } from './limits/rate.js';
 import { ANONYMOUS_RESTRICTIONS, type AnonymousRestriction } from './mercure/restrictions.js';
@@ -35,7 +35,7 @@ const schema = z.object({
   /** A publish is answered when its update is on `disk`, or handed to the operating system (`os`). */
   JOURNAL_SYNC: oneOf('disk', 'os').default('disk'),
   /** What the keys in Redis begin with, and how many of its replicas have an update when its publisher is answered. */
-  JOURNAL_PREFIX: keyPrefix().default('sse-hub'),
+  JOURNAL_PREFIX: keyPrefix().default(DEFAULT_PREFIX),
   JOURNAL_REPLICAS: wholeNumber(0, 100).default(0),
   /** How many updates are kept, and for how long (`90s`, `7d`); 0 is as long as their number allows. */
   JOURNAL_MAX_UPDATES: wholeNumber(1, 2 ** 48).default(1_000_000),

@@ -1,6 +1,6 @@
 import type { Entry, Journal } from '../journal/journal.js';
 import { type JournalOptions, openJournal } from '../journal/open.js';
-import { isRedis } from '../journal/redis/url.js';
+import { DEFAULT_PREFIX, isRedis } from '../journal/redis/url.js';
 import type { Log } from '../log.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { followMessages } from './follow-messages.js';
@@ -56,9 +56,9 @@ export async function openChat({ hubJournal, log, ...rest }: ChatOptions): Promi
 }
 
 /** `memory:` beside `memory:`; in Redis other keys; a directory `chat` in the hub's own, where this process may write. */
-export function journalFor(
+function journalFor(
   hubJournal: string,
-  hubPrefix = 'sse-hub',
+  hubPrefix = DEFAULT_PREFIX,
 ): { readonly url: string; readonly prefix: string } {
   const prefix = `${hubPrefix}:chat`;
   const isDirectory = hubJournal !== 'memory:' && !isRedis(hubJournal);

@@ -1,6 +1,6 @@
 import { MemoryRoster } from './memory/roster.js';
 import type { OnNotice } from './notice.js';
-import { isRedis } from './redis/url.js';
+import { DEFAULT_PREFIX, isRedis } from './redis/url.js';
 import type { Roster } from './roster.js';
 
 export interface RosterOptions {
@@ -21,6 +21,6 @@ export interface RosterOptions {
 export async function openRoster(url: string, options: RosterOptions = {}): Promise<Roster> {
   if (!isRedis(url)) return new MemoryRoster();
   const { openRedisRoster } = await import('./redis/roster.js');
-  const { prefix = 'sse-hub', ...rest } = options;
+  const { prefix = DEFAULT_PREFIX, ...rest } = options;
   return openRedisRoster(url, { prefix, ...rest });
 }

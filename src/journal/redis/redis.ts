@@ -39,7 +39,7 @@ import { scriptLimits } from './retention-limits.js';
 import { SCRIPTS } from './scripts.js';
 import type { Session } from './session.js';
 import { Tail } from './tail.js';
-import { redact } from './url.js';
+import { DEFAULT_PREFIX, redact } from './url.js';
 
 export interface RedisJournalOptions extends Retention {
   /** Where Redis is; see {@link parseAddress}. */
@@ -57,7 +57,6 @@ export interface RedisJournalOptions extends Retention {
   readonly now?: (() => number) | undefined;
 }
 
-export const DEFAULT_PREFIX = 'sse-hub';
 const DEFAULT_OPEN_TIMEOUT_MS = 15_000;
 
 /**

@@ -1,5 +1,8 @@
 /** What is known of a journal's URL without the client of Redis. */
 
+/** What the names of all keys begin with, unless a setting says otherwise. */
+export const DEFAULT_PREFIX = 'sse-hub';
+
 /** Whether a URL names a Redis, maybe not as it should. */
 export function isRedis(url: string): boolean {
   return /^rediss?(\+\w+)?:\/\//.test(url);
