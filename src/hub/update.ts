@@ -3,10 +3,10 @@ import { isPosition, type Update } from '../journal/journal.js';
 /** What every journal can keep and every frame can carry, in bytes of UTF-8. */
 export const MAX_TOPIC_BYTES = 1_024;
 export const MAX_ID_BYTES = 256;
-export const MAX_TYPE_BYTES = 256;
+const MAX_TYPE_BYTES = 256;
 export const MAX_TOPICS_PER_UPDATE = 100;
 /** A line of `data` is sent with a name of six bytes, so that empty ones make a frame of seven times their size. */
-export const MAX_DATA_LINES = 100_000;
+const MAX_DATA_LINES = 100_000;
 /** Clients obey `retry`: one with a longer time would be gone for good. */
 export const MAX_RETRY_MS = 24 * 60 * 60 * 1_000;
 

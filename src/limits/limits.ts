@@ -6,7 +6,7 @@ import { DescriptorWatch, fitConnections, readDescriptorLimit } from './descript
 import { formatRate, type Rate, RateLimiter } from './rate.js';
 import { LimitError } from './refusal.js';
 
-export const RATE_NAMES = ['RATE_REQUESTS', 'RATE_STREAMS', 'RATE_PUBLISHES', 'RATE_CHAT'] as const;
+const RATE_NAMES = ['RATE_REQUESTS', 'RATE_STREAMS', 'RATE_PUBLISHES', 'RATE_CHAT'] as const;
 export type RateName = (typeof RATE_NAMES)[number];
 
 /** The settings of these names. A rate that is undefined is unlimited. */

@@ -8,7 +8,7 @@ import { type PresentedToken, readToken } from './token.js';
 
 /** Whom an authorizer admits. */
 export interface AuthorizerOptions {
-  /** Without keys no token can be verified: nobody publishes, and only who has none may subscribe. */
+  /** Without keys no token can be verified: nobody publishes, and only requests without a token may subscribe. */
   readonly keys: TokenKeys | undefined;
   /** Whether those without a token may subscribe, to what is public. Default: true. */
   readonly anonymous?: boolean;

@@ -13,7 +13,7 @@ import { type Authorizer, refuseMissing } from './auth.js';
 import type { Presence } from './presence.js';
 import type { AnonymousRestriction } from './restrictions.js';
 
-export const MAX_SELECTORS = 100;
+const MAX_SELECTORS = 100;
 /** Of all templates together: what it costs to match a topic goes with them. */
 const MAX_VARIABLES = 100;
 /** In units of `Selector.cost`: 100 templates like `https://example.com/books/{id}`, or a few very costly ones. */

@@ -5,9 +5,9 @@
 import type { TimeSlice } from '../time-slice.js';
 
 /** Arrays, objects and keys of one document, together. */
-export const MAX_JSON_PARTS = 20_000;
+const MAX_JSON_PARTS = 20_000;
 /** Levels of arrays and objects in each other. */
-export const MAX_JSON_DEPTH = 100;
+const MAX_JSON_DEPTH = 100;
 
 /** A text that is no JSON, or has more to it than is read. */
 export class JsonError extends Error {}
