@@ -444,6 +444,7 @@ test('hub.stream refuses what it is not to be called with, and closes the source
   const { hub, journal } = await openTestHub();
   const cases: [string | string[], object, string][] = [
     ['a', { retry: 5 }, 'has no option "retry"'],
+    ['a', { signal: {} }, 'is not a function'],
     ['a', { retryMs: -1 }, 'retryMs is a number of milliseconds, not -1'],
     ['a', { type: 'a\nb' }, 'type contains a control character'],
     ['a', { end: { type: 'a\nb' } }, 'type contains a control character'],

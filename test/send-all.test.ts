@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
+import { ReadableStream } from 'node:stream/web';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import Koa from 'koa';
@@ -164,6 +166,54 @@ describe('stream.sendAll', () => {
     client.abort();
     await once(source, 'close');
     expect(await result).toBe(false);
+  });
+
+  test('cancels a web stream whose next item is waited for when the client leaves', async () => {
+    let cancel: () => void = () => undefined;
+    const cancelled = new Promise<void>((resolve) => {
+      cancel = resolve;
+    });
+    const source = new ReadableStream<string>({
+      start: (controller) => controller.enqueue('first'),
+      cancel,
+    });
+    const { url, result } = await serveHandler((stream) => stream.sendAll(source));
+    const client = await connect(url);
+    await client.take(1);
+    client.abort();
+    await cancelled;
+    expect(await result).toBe(false);
+  });
+
+  test('a source that fails as it is closed, or that nobody has read, does not end the process', async () => {
+    const uncaught = jest.fn();
+    process.on('uncaughtException', uncaught).on('unhandledRejection', uncaught);
+    try {
+      const fail = () => {
+        throw new Error('cannot be closed');
+      };
+      const sources = [
+        createReadStream('/there/is/no/such/file'),
+        new Readable({ read() {}, destroy: (_, done) => done(new Error('cannot be closed')) }),
+        Object.assign(['text'], { destroy: fail }),
+        Object.assign(['text'], { destroy: async () => fail() }),
+        { [Symbol.iterator]: () => ({ next: fail, return: fail }) },
+      ];
+      for (const source of sources) {
+        const stream = new EventStream();
+        stream.destroy();
+        expect(await stream.sendAll(source)).toBe(false);
+        if (source instanceof Readable) {
+          await new Promise<void>((resolve) => {
+            source.once('close', resolve);
+          });
+        }
+        await new Promise(setImmediate);
+      }
+      expect(uncaught).not.toHaveBeenCalled();
+    } finally {
+      process.off('uncaughtException', uncaught).off('unhandledRejection', uncaught);
+    }
   });
 
   test('reads nothing for a client that has left before, and closes the source', async () => {

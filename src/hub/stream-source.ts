@@ -99,8 +99,8 @@ export async function streamSource(
     if (signal?.aborted) close();
     return await publishAll(reader, updates, outbox);
   } finally {
-    signal?.removeEventListener('abort', close);
     close();
+    signal?.removeEventListener('abort', close);
   }
 }
 

@@ -1,4 +1,6 @@
 import { performance } from 'node:perf_hooks';
+import type { Readable } from 'node:stream';
+import type { ReadableStream } from 'node:stream/web';
 import { TextDecoder } from 'node:util';
 
 /** What items are read from: an array, a generator, an async generator, a `Readable`, a web `ReadableStream`. */
@@ -51,11 +53,12 @@ export class SourceReader<Item> {
     if (this.#state !== 'open') return;
     this.#state = 'closed';
     this.#whenClosed?.();
-    const source = this.#source;
+    const source = this.#source as Closable;
+    // Destroyed, a `Readable` that nobody has read yet may emit an error; with nobody to listen, it would end the process.
+    void attempt(() => source.on?.('error', ignore));
     // A `Readable` that is destroyed lets go of what it waits for; `return` would wait for that.
-    if ('destroy' in source && typeof source.destroy === 'function') source.destroy();
-    const closing = async () => this.#iterator.return?.();
-    closing().catch(ignore);
+    void attempt(() => source.destroy?.());
+    void attempt(() => this.#iterator.return?.());
   }
 
   /** Short, since it runs for every token: whatever can be had without waiting is not waited for. */
@@ -114,14 +117,37 @@ function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof value === 'object' && value !== null && 'then' in value;
 }
 
+/** What a source may have, beside its iterator, to be closed by. */
+type Closable = Partial<Pick<Readable, 'on' | 'destroy'>>;
+
 function open<Item>(source: AnySource<Item>) {
   if (typeof source === 'object' && source !== null) {
+    if ('getReader' in source) return openWebStream(source as ReadableStream<Item>);
     if (Symbol.asyncIterator in source) return source[Symbol.asyncIterator]();
     if (Symbol.iterator in source && !ArrayBuffer.isView(source)) return source[Symbol.iterator]();
   }
   throw new TypeError(
     'A source is an iterable, an async iterable or a Readable, whose items are what is sent. It is not one item itself.',
   );
+}
+
+/** The iterator of a web stream waits with `return` for the item that is awaited: its reader cancels at once. */
+function openWebStream<Item>(source: ReadableStream<Item>): AsyncIterator<Item> {
+  const reader = source.getReader();
+  return {
+    next: async () => (await reader.read()) as IteratorResult<Item>,
+    return: async () => {
+      await reader.cancel();
+      return { done: true, value: undefined };
+    },
+  };
+}
+
+/** Whatever goes wrong concerns nobody. */
+async function attempt(work: () => unknown): Promise<void> {
+  try {
+    await work();
+  } catch {}
 }
 
 function ignore(): void {}
