@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { KnownEndings } from '../src/hub/known-endings.js';
 import { MAX_TOPICS_PER_UPDATE } from '../src/hub/update.js';
 import {
   comparePositions,
@@ -526,4 +527,29 @@ test('thousands of streams that end at once do so a few in each turn', async () 
   expect(perTurn.reduce((sum, count) => sum + count)).toBe(2_000);
   expect(Math.max(...perTurn)).toBeLessThan(300);
   expect(clients.every(({ data }) => data[0] === '1')).toBe(true);
+});
+
+test('thousands of selections are asked in slices of time whether all of theirs has ended', async () => {
+  const test = await openTestHub();
+  const ended = Array.from({ length: 98 }, (_, n) => `a/${n}`);
+  await publish(
+    test,
+    ended.map((topic) => update(topic, '', LAST)),
+  );
+  const clients = await Promise.all(
+    Array.from({ length: 2_000 }, (_, n) => subscribe(test, [...ended, 'b', `c/${n}`])),
+  );
+  await settled();
+  const looks = jest.spyOn(KnownEndings.prototype, 'lastOf');
+  const perTurn: number[] = [];
+  await test.hub.publish([update('b', '1', LAST)]);
+  for (let left = 2_000 * 100; left > 0; left -= perTurn.at(-1) as number) {
+    perTurn.push(looks.mock.calls.length);
+    looks.mockClear();
+    await new Promise(setImmediate);
+  }
+  looks.mockRestore();
+  expect(Math.max(...perTurn)).toBeLessThan(100_000);
+  await Promise.all(clients.map((client) => client.has(1)));
+  expect(clients.every(({ stream }) => stream.writable)).toBe(true);
 });
