@@ -290,6 +290,21 @@ describe('a source that fails', () => {
     await expect(hub.stream('a', items())).rejects.toMatchObject({ code: 'ERR_ID_TAKEN' });
     expect((await published(journal)).at(-1)).toEqual(['', 'failure', true]);
   });
+
+  test('right after it has given an id that is taken ends its topic, and both are told', async () => {
+    const { hub, journal } = await openTestHub();
+    await hub.publish([update('a', 'other', { id: 'mine' })]);
+    const failure = new Error('no more');
+    async function* items() {
+      yield { data: '1', id: 'mine' };
+      throw failure;
+    }
+    await expect(hub.stream('a', items())).rejects.toMatchObject({
+      errors: [failure, { code: 'ERR_ID_TAKEN' }],
+    });
+    expect((await published(journal)).slice(1)).toEqual([['', 'failure', true]]);
+    expect(hub.hasEnded('a')).toBe(true);
+  });
 });
 
 describe('a signal', () => {

@@ -230,7 +230,7 @@ export class Hub {
    * @returns when all is published, and delivered here: {@link Hub.hasEnded} knows of the end, also of a failure.
    * @throws what the source throws, when that it failed is published; or what is wrong with an item or an option.
    * @throws {JournalError} as `Journal.append` does; the source is closed then.
-   * @throws {AggregateError} if the source has failed and that could not be published.
+   * @throws {AggregateError} if the source has failed and then something else, such as to publish that.
    */
   stream(
     topics: string | readonly string[],

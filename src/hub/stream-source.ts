@@ -126,7 +126,7 @@ async function publishAll(
   }
 }
 
-/** Publishes that the source has failed. @throws {AggregateError} if that fails, too. */
+/** Publishes that the source has failed. @throws {AggregateError} if something else fails, too. */
 async function tellFailure(error: unknown, updates: UpdateMaker, outbox: Outbox): Promise<void> {
   const errors = [error];
   let last = updates.plainFailure;
@@ -135,7 +135,13 @@ async function tellFailure(error: unknown, updates: UpdateMaker, outbox: Outbox)
   } catch (second) {
     errors.push(second);
   }
-  await outbox.finish(last).catch((second: unknown) => errors.push(second));
+  try {
+    await outbox.finish(last);
+  } catch (second) {
+    errors.push(second);
+    // What was refused came before, and this was given up with it.
+    if (outbox.takesMoreAfter(second)) await outbox.finish(last).catch((e) => errors.push(e));
+  }
   if (errors.length === 1) return;
   throw new AggregateError(errors, `The source has failed, and then: ${String(errors[1])}`);
 }
