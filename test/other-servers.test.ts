@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, request, type Server } from 'node:h
 import {
   type ClientHttp2Session,
   connect as connectHttp2,
+  constants,
   createServer as createHttp2Server,
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
@@ -446,9 +447,9 @@ describe.each(Object.entries(SERVERS))('on %s', (_, serve) => {
 });
 
 describe('over HTTP/2', () => {
-  async function overHttp2(handler: Handler) {
+  async function overHttp2(handler: Handler, options: EventStreamsOptions = {}) {
     const errors: Error[] = [];
-    const events = eventStreams({ onError: (error) => errors.push(error) });
+    const events = eventStreams({ onError: (error) => errors.push(error), ...options });
     const server = createHttp2Server((req, res) => {
       events.serve(req, res, handler, { headers: { Connection: 'keep-alive', 'X-Above': 'set' } });
     });
@@ -515,6 +516,41 @@ describe('over HTTP/2', () => {
     expect(await made[2]?.closed).toMatchObject({ reason: 'left' });
     await new Promise(setImmediate);
     expect(errors.map(({ message }) => message)).toEqual(['a bug', 'another bug']);
+  });
+
+  test('a client that does not read counts as such until it reads, or leaves', async () => {
+    const made: EventStream[] = [];
+    const { session, events } = await overHttp2((stream) => {
+      made.push(stream);
+    });
+    for (const goesOn of [true, false]) {
+      const { stream } = await open(session);
+      const served = made.at(-1) as EventStream;
+      stream.on('error', () => undefined);
+      await sendUntilStalled(served);
+      expect(events.backlog.size).toBe(1);
+      if (goesOn) {
+        const drained = once(served, 'drain');
+        stream.resume();
+        await drained;
+      }
+      stream.close(constants.NGHTTP2_CANCEL);
+      await served.closed;
+      expect([events.backlog.size, events.backlog.bytes]).toEqual([0, 0]);
+    }
+  });
+
+  test('clients that do not read are cut off beyond what may be queued for all', async () => {
+    const made = deferred<EventStream>();
+    const onCut = jest.fn();
+    const { session, errors } = await overHttp2(made.resolve, { maxQueuedBytes: 1, onCut });
+    const { stream } = await open(session);
+    stream.on('error', () => undefined);
+    const served = await made.promise;
+    const [end] = await Promise.all([served.closed, sendUntilStalled(served)]);
+    expect(end).toMatchObject({ reason: 'cut' });
+    expect(onCut.mock.calls).toEqual([[served, 'too much queued']]);
+    expect(errors).toEqual([]);
   });
 });
 

@@ -71,6 +71,18 @@ export abstract class Transmission implements Carrier {
     });
   }
 
+  /** Frames were handed on by `pipeline`: if the response took no more, it has paused the stream. */
+  noteIfHeld(frames: Buffer): void {
+    if (!this.stream.isPaused()) return;
+    this.noteRelease();
+    this.#open.backlog.add(this.stream, frames);
+  }
+
+  /** What was handed on by `pipeline` has been taken, or nobody will take it. */
+  noteRelease(): void {
+    this.#open.backlog.delete(this.stream);
+  }
+
   /** The stream has closed, and so does the response. */
   close(): void {
     const { res } = this.exchange;
@@ -145,6 +157,7 @@ export abstract class Transmission implements Carrier {
       pipeline(stream, res, (error) => {
         if (error) this.report(error);
       });
+      stream.on('data', noteIfHeld).on('resume', noteRelease).on('close', noteRelease);
       return;
     }
 
@@ -168,6 +181,14 @@ function endTurn(transmission: Transmission): void {
 
 function forward(this: EventStream, frames: Buffer): void {
   (this.carrier as Transmission).forward(frames);
+}
+
+function noteIfHeld(this: EventStream, frames: Buffer): void {
+  (this.carrier as Transmission).noteIfHeld(frames);
+}
+
+function noteRelease(this: EventStream): void {
+  (this.carrier as Transmission).noteRelease();
 }
 
 function close(this: EventStream): void {
