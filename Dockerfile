@@ -19,6 +19,7 @@ WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY deploy/healthcheck.sh ./
 # The journal: mount a volume here to keep it when the container is replaced.
 RUN mkdir data && chown node:node data
 VOLUME /app/data
@@ -26,6 +27,6 @@ USER node
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s \
-  CMD ["node", "dist/healthcheck.js"]
+  CMD ["bash", "healthcheck.sh"]
 # Node itself is PID 1: it handles SIGTERM and SIGINT, and starts no children to reap.
 CMD ["node", "dist/main.js"]

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
  * CONTRIBUTING.md shows the same line.
  */
 const LAYERS =
-  'main → service → server → drain → http → mercure → {hub, auth, limits, feeds, requests} → {topics, journal, sse}';
+  'main → service → server → drain → {http, ops} → mercure → {hub, auth, limits, feeds, requests} → {topics, journal, sse}';
 
 /** Files that import nothing of the project; all but the last layer may import them. */
 const LEAVES = ['log', 'time-slice', 'duration', 'config-error'];
@@ -29,7 +29,7 @@ const KNOWN_TO_CONFIG = [
 const SHARED_INDEX = 'index';
 
 /** Programs and entry points beside `main`: each puts together what it needs, and nothing imports them but `main`. */
-const ENTRIES = [SHARED_INDEX, 'token-cli', 'check-journal', 'healthcheck'];
+const ENTRIES = [SHARED_INDEX, 'token-cli', 'check-journal'];
 
 const ranks = new Map(
   LAYERS.split(' → ').flatMap((names, rank, all) =>

@@ -90,6 +90,14 @@ const schema = z.object({
   RATE_CHAT: rate('30/m'),
   /** Updates of a token's subject, or of a token without one: whom the operator has given it. */
   RATE_PUBLISHES: rate('off'),
+  /** Where metrics are: on a port of their own, or with a token on that of the service; without either, nowhere. */
+  METRICS_PORT: wholeNumber(0, 65_535).optional(),
+  METRICS_TOKEN: z
+    .string()
+    .refine((text) => /^[\x21-\x7e][\x20-\x7e]{14,1022}[\x21-\x7e]$/.test(text), {
+      error: 'must have 16 to 1024 characters of ASCII, no space before or after them',
+    })
+    .optional(),
   /** `production` refuses what is for a first try only. */
   NODE_ENV: z.string().default('development'),
 });
@@ -108,7 +116,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       result.error.issues
         .map(({ path, message }) => {
           const name = path.join('.');
-          // Keys are secrets, and any text is one: nothing is wrong with those, so none is printed here.
+          // Secrets are not printed. Of keys, any text is one: what is wrong with them is said elsewhere.
+          if (name === 'METRICS_TOKEN') return `${name} ${message}`;
           return `${name} ${message}, not ${JSON.stringify(env[name])}`;
         })
         .join('; '),

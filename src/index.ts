@@ -4,7 +4,12 @@
  * @module koa-sse-hub
  */
 
-export { Audience, type AudienceFilter, type AudienceOptions } from './sse/audience.js';
+export {
+  Audience,
+  type AudienceFilter,
+  type AudienceOptions,
+  type Flushed,
+} from './sse/audience.js';
 export type { Backlog, CutReason } from './sse/backlog.js';
 export type { AnyEvents, EventOf } from './sse/event-map.js';
 export {

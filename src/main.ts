@@ -18,6 +18,7 @@ async function run(): Promise<void> {
     const { startService } = await import('./service.js');
     const service = await startService(readConfig(process.env));
     console.log(`koa-sse-hub listens on ${service.url}`);
+    if (service.opsUrl) console.log(`Metrics are at ${service.opsUrl}/metrics`);
     if (service.notice) console.warn(service.notice);
     stopOnSignal(service);
   } catch (error) {

@@ -2,7 +2,12 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { ConfigError } from './config-error.js';
 
 /** The settings that are secrets. Each may be read from a file, which the setting with `_FILE` names. */
-export const SECRET_SETTINGS = ['JWT_KEY', 'PUBLISHER_JWT_KEY', 'SUBSCRIBER_JWT_KEY'] as const;
+export const SECRET_SETTINGS = [
+  'JWT_KEY',
+  'PUBLISHER_JWT_KEY',
+  'SUBSCRIBER_JWT_KEY',
+  'METRICS_TOKEN',
+] as const;
 
 /** Many times the largest key there is. */
 const MAX_FILE_BYTES = 64 * 1_024;

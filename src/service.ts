@@ -1,7 +1,7 @@
 import { readKeys, type TokenKeys } from './auth/keys.js';
 import { createDevelopmentKey } from './auth/sign.js';
 import { type Config, localUrl } from './config.js';
-import { drain } from './drain.js';
+import { drain, isDraining } from './drain.js';
 import { type Feeds, openFeeds } from './feeds/open.js';
 import { createApp } from './http/app.js';
 import { Hub } from './hub/hub.js';
@@ -14,12 +14,20 @@ import { type Log, type LogEntry, type SummedLog, summed } from './log.js';
 import { createAuthorizer } from './mercure/auth.js';
 import { SUBSCRIPTIONS_PATH } from './mercure/paths.js';
 import { Presence } from './mercure/presence.js';
+import { EventLoopWatch } from './ops/event-loop.js';
+import { health } from './ops/health.js';
+import type { Metrics } from './ops/metrics.js';
+import { Readiness } from './ops/readiness.js';
+import { scrape } from './ops/scrape.js';
+import { listenForOps } from './ops/server.js';
 import { createHttpServer, listen } from './server.js';
 import { sse } from './sse/middleware.js';
 
 export interface Service {
   /** Where the service listens, as a URL for a browser on this machine. */
   readonly url: string;
+  /** Where the metrics are on a port of their own, if they are. */
+  readonly opsUrl: string | undefined;
   /** What the operator should be told about the keys, if anything. */
   readonly notice: string | undefined;
   /** Stops accepting, ends every event stream cleanly and resolves when all connections are closed. */
@@ -69,9 +77,9 @@ export async function startService(config: Config): Promise<Service> {
         onNotice: summedLog,
       });
     }
-    const { url, stop } = await serve(config, keys, { journal, roster, feeds, summedLog });
-    if (keys === undefined) return { url, stop, notice: WITHOUT_KEY };
-    return { url, stop, notice: trial && firstPublish(url, trial.token) };
+    const served = await serve(config, keys, { journal, roster, feeds, summedLog });
+    if (keys === undefined) return { ...served, notice: WITHOUT_KEY };
+    return { ...served, notice: trial && firstPublish(served.url, trial.token) };
   } catch (error) {
     await roster?.close();
     await feeds.close();
@@ -95,11 +103,15 @@ async function serve(
   { journal, roster, feeds, summedLog }: Opened,
 ): Promise<Omit<Service, 'notice'>> {
   const limits = new Limits(config, summedLog);
+  const { METRICS_PORT, METRICS_TOKEN } = config;
+  const hasMetrics = METRICS_PORT !== undefined || METRICS_TOKEN !== undefined;
+  const metrics = hasMetrics ? await loadMetrics() : undefined;
   const hub = await Hub.open(journal, {
     windowMaxBytes: config.WINDOW_MAX_BYTES,
     slowClients: config.SLOW_CLIENTS,
     transientTopics: `${SUBSCRIPTIONS_PATH}/`,
     log: summedLog,
+    ...(metrics && { observer: metrics.observer }),
   });
   const presence = roster && announceSubscriptions(hub, roster, summedLog);
   const events = sse({
@@ -111,6 +123,18 @@ async function serve(
       summedLog({ level: 'warn', event: `cut-${reason.replaceAll(' ', '-')}`, message });
     },
   });
+  const eventLoop = new EventLoopWatch();
+  const readiness = new Readiness({
+    ping: () => journal.ping(),
+    isDraining: () => isDraining(server),
+    stalledMs: () => eventLoop.stalledMs,
+    hasFewDescriptors: () => limits.hasFewDescriptors,
+  });
+  metrics?.read(
+    { hub, journal, events, limits, presence, eventLoop },
+    { windowMaxBytes: config.WINDOW_MAX_BYTES, maxQueuedBytes: config.MAX_QUEUED_BYTES },
+  );
+  const answers = metrics && scrape(metrics, METRICS_TOKEN);
   const app = createApp(config, {
     events,
     feeds,
@@ -121,18 +145,36 @@ async function serve(
       origins: config.CORS_ORIGINS,
     }),
     presence,
-    ping: () => journal.ping(),
+    health: health(readiness),
+    metrics: metrics && {
+      count: metrics.countRequests(),
+      ...(METRICS_PORT === undefined && answers && { scrape: answers }),
+    },
     limits,
     log: summedLog,
   });
   const server = createHttpServer(app.callback(), config);
   limits.watch(server);
-  const port = await listen(server, config);
+  const ops =
+    answers && METRICS_PORT !== undefined
+      ? await listenForOps(
+          { port: METRICS_PORT, host: config.HOST },
+          { scrape: answers, health: health(readiness) },
+        )
+      : undefined;
+  let port: number;
+  try {
+    port = await listen(server, config);
+  } catch (error) {
+    await ops?.close();
+    throw error;
+  }
   if (limits.notice !== undefined) {
     log({ level: 'warn', event: 'connections-limited', message: limits.notice });
   }
   return {
     url: localUrl({ HOST: config.HOST, PORT: port }),
+    opsUrl: ops?.url,
     async stop() {
       // All subscriptions end now: nobody is told of each.
       presence?.close();
@@ -140,6 +182,8 @@ async function serve(
       hub.close();
       // At the same time: each may wait for a Redis that does not answer.
       await Promise.all([roster?.close(), feeds.close(), journal.close()]);
+      eventLoop.stop();
+      await ops?.close();
       summedLog.flush();
     },
   };
@@ -153,6 +197,12 @@ function announceSubscriptions(hub: Hub, roster: Roster, log: Log): Presence {
     delivered: (refs) => hub.delivered(refs),
     log,
   });
+}
+
+/** Only those who want metrics load what they are made with. */
+async function loadMetrics(): Promise<Metrics> {
+  const { Metrics } = await import('./ops/metrics.js');
+  return new Metrics();
 }
 
 /** What an operator should know, one line each, on standard error. Names of clients are theirs to choose. */

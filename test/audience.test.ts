@@ -154,6 +154,27 @@ describe('Audience', () => {
     expect(buffered).toBeLessThan(2 * 16 * 1024 + 2 * 1024);
   });
 
+  test('tells its owner what a flush has written, without what stalled or late members go without', async () => {
+    const told: unknown[] = [];
+    const audience = new Audience({
+      onFlush: (count, flushed) => told.push([count, { ...flushed }]),
+    });
+    const [early, late, stalled] = [new EventStream(), new EventStream(), new EventStream()];
+    audience.add(early).add(stalled);
+    while (!stalled.stalled) stalled.sendBytes('x'.repeat(1024));
+    audience.send({ data: '1' });
+    audience.add(late);
+    audience.send({ data: '2' });
+    await nextTurn();
+    audience.send({ data: '3' }, (stream) => stream === late);
+    await nextTurn();
+    const bytes = 'data: 1\n\n'.length;
+    expect(told).toEqual([
+      [2, { deliveries: 3, bytes: 3 * bytes }],
+      [1, { deliveries: 1, bytes }],
+    ]);
+  });
+
   test("tells its owner once of each stall and of each stalled member's return", async () => {
     const told: string[] = [];
     const stream = new EventStream({ highWaterMark: 1024 });

@@ -9,7 +9,6 @@ import { connect } from './support/sse-client.js';
 /** Everything in memory and nothing to be told about, where a test says nothing else. */
 const SETTINGS = { JOURNAL: 'memory:', JWT_KEY };
 const MAIN = 'dist/main.js';
-const HEALTHCHECK = 'dist/healthcheck.js';
 
 afterEach(killPrograms);
 
@@ -85,19 +84,4 @@ describe('the process', () => {
       expect(stdout).toBe('');
     },
   );
-});
-
-describe('the health check', () => {
-  test('exits 0 while the service answers and 1 when it does not', async () => {
-    const service = await runProgram(MAIN, { env: SETTINGS });
-    const env = { PORT: String(service.port) };
-    const check = () =>
-      runProgram(HEALTHCHECK, { env }).then(
-        () => undefined,
-        (outcome: EarlyExit) => outcome.exit.code,
-      );
-    expect(await check()).toBe(0);
-    await service.kill('SIGTERM');
-    expect(await check()).toBe(1);
-  });
 });

@@ -20,7 +20,6 @@ import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import { admitReader, MAX_CHAT_BODY_BYTES, postMessage, readMessages } from './chat.js';
 import { corsFor } from './cors.js';
-import { health } from './health.js';
 import {
   type ClientState,
   identifyClient,
@@ -43,8 +42,10 @@ export interface AppParts {
   readonly authorizer: Authorizer;
   /** Where active subscriptions are told; none if nobody is to know. */
   readonly presence: Presence | undefined;
-  /** Resolves if updates can be published; rejects with the reason if they cannot. */
-  readonly ping: () => Promise<void>;
+  /** Answers the probes; see ops/health.ts. */
+  readonly health: Middleware;
+  /** What `/metrics` answers, and what counts all answers; none where nobody is to know. */
+  readonly metrics: { readonly scrape?: Middleware; readonly count: Middleware } | undefined;
   readonly limits: Limits;
   /** Of what clients can cause again and again. */
   readonly log: Log;
@@ -54,7 +55,7 @@ export interface AppParts {
 type RequestState = ClientState & BodyState;
 
 export function createApp(config: Config, parts: AppParts): Koa {
-  const { events, feeds, hub, authorizer, presence, limits, log } = parts;
+  const { events, feeds, hub, authorizer, presence, limits, log, metrics } = parts;
   const streams = limitStreams(limits);
   const bodies = new BodyBudget(config.MAX_BODIES_BYTES);
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
@@ -69,7 +70,7 @@ export function createApp(config: Config, parts: AppParts): Koa {
     router.post('/message', limitChat(limits), readBody, postMessage(chat));
   }
 
-  router.get('/health', health(parts.ping));
+  if (metrics?.scrape) router.get('/metrics', metrics.scrape);
   router.get(['/', '/assets/:file'], discovery(), pageSecurity(), page(config.FEEDS));
 
   const app = new Koa();
@@ -82,9 +83,11 @@ export function createApp(config: Config, parts: AppParts): Koa {
       log({ level: 'error', event, message: error.message, error });
     } else app.onerror(error);
   });
+  if (metrics) app.use(metrics.count);
   app.use(identifyClient(limits));
   app.use(corsFor(config.CORS_ORIGINS));
   app.use(problems());
+  app.use(parts.health);
   app.use(limitRequests(limits));
   app.use(
     mercure<ClientState>({

@@ -31,6 +31,11 @@ export class CatchUps {
     return this.#running + this.#waiting.size;
   }
 
+  /** How many clients wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /**
    * Reads for a client when it is its turn.
    *

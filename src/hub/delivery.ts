@@ -1,5 +1,6 @@
 import { comparePositions, type Entry, type Follower, type Position } from '../journal/journal.js';
 import { later } from '../journal/select.js';
+import type { Flushed } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { SharedTime, TurnBudget } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
@@ -9,6 +10,7 @@ import type { EntryFrames } from './entry-frames.js';
 import { FrameMemory } from './frame-memory.js';
 import { Group, type Written } from './group.js';
 import type { KnownEndings } from './known-endings.js';
+import type { PublishTimes } from './publish-times.js';
 import { SelectionEnd } from './selection-end.js';
 import type { Cursor, Window } from './window.js';
 
@@ -22,6 +24,8 @@ export interface DeliveryEvents {
   onLost(stream: EventStream, written: Written): void;
   /** The place in the journal was lost, and delivery goes on after this position. */
   onRestart(after: Position): void;
+  /** Updates have been written to the live streams of one group. */
+  onFlush(count: number, flushed: Flushed): void;
 }
 
 /**
@@ -45,8 +49,17 @@ export class Delivery implements Follower {
   #state: 'new' | 'open' | 'closed' = 'new';
   readonly #budget = new TurnBudget({ isUrgent: true });
   #scheduled: NodeJS.Immediate | undefined;
+  readonly #times: PublishTimes;
+  #count = 0;
 
-  constructor(window: Window, frames: EntryFrames, endings: KnownEndings, events: DeliveryEvents) {
+  constructor(
+    window: Window,
+    frames: EntryFrames,
+    endings: KnownEndings,
+    times: PublishTimes,
+    events: DeliveryEvents,
+  ) {
+    this.#times = times;
     this.#window = window;
     this.#frames = frames;
     this.#endings = endings;
@@ -87,6 +100,16 @@ export class Delivery implements Follower {
   /** Resolves when everything up to a position is delivered, or delivery ends. */
   delivered(position: Position): Promise<void> {
     return this.#arrivals.arrived(position);
+  }
+
+  /** How many updates have been followed and delivered, whoever published them. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** How many updates have been followed and are not yet delivered. */
+  get waiting(): number {
+    return this.#followed.length - this.#next;
   }
 
   /** Delivers no more. */
@@ -134,8 +157,14 @@ export class Delivery implements Follower {
       // From here on in one turn: a client that found itself at the head before joins before, or has it to read.
       const before = this.#window.head;
       const update = this.#window.add(next, frame);
-      for (const group of groups) group.send(update, before);
+      let last: Group | undefined;
+      for (const group of groups) {
+        group.send(update, before);
+        last = group;
+      }
+      this.#times.delivered(next, last);
     }
+    this.#count += 1;
     this.#endings.deliver(next);
     if (next.last) void this.#finishThoseOver([...groups]);
     this.#arrivals.reach(next.position);
@@ -217,6 +246,7 @@ export class Delivery implements Follower {
     const group = new Group(selection, {
       onStall: this.#events.onStall,
       onLost: this.#events.onLost,
+      onFlush: this.#events.onFlush,
       onEmpty: () => {
         // Another one may have taken its place if it was disbanded or finished.
         if (this.#groups.get(selection.key) !== group) return;

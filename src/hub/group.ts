@@ -1,4 +1,4 @@
-import { Audience } from '../sse/audience.js';
+import { Audience, type Flushed } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { SharedTime } from '../time-slice.js';
 import type { Selection } from '../topics/selection.js';
@@ -19,6 +19,8 @@ export interface GroupEvents {
   onStall(stream: EventStream, written: Written): void;
   /** The group is disbanded, and a member has been taken out. */
   onLost(stream: EventStream, written: Written): void;
+  /** So many updates have been written to the members. */
+  onFlush(count: number, flushed: Flushed): void;
   /** The last member has left. */
   onEmpty(): void;
 }
@@ -35,10 +37,12 @@ export class Group {
   #sent: Cursor | undefined;
   /** For each update that is queued and not yet written: how far its members have been written to before it. */
   readonly #queued: Written[] = [];
+  /** Called when what is queued has been written. */
+  #whenWritten: (() => void) | undefined;
   /** Once the group is disbanded or finished: what becomes of a member that was written what is queued. */
   #release: ((stream: EventStream) => void) | undefined;
 
-  constructor(selection: Selection, { onStall, onLost, onEmpty }: GroupEvents) {
+  constructor(selection: Selection, { onStall, onLost, onFlush, onEmpty }: GroupEvents) {
     this.selection = selection;
     this.#onLost = onLost;
     this.#audience = new Audience({
@@ -47,8 +51,11 @@ export class Group {
         this.#audience.delete(stream);
         onStall(stream, written);
       },
-      onFlush: (count) => {
+      onFlush: (count, flushed) => {
         this.#queued.splice(0, count);
+        this.#whenWritten?.();
+        this.#whenWritten = undefined;
+        onFlush(count, flushed);
         this.#letGoIfWritten();
       },
       onEmpty,
@@ -70,6 +77,11 @@ export class Group {
     this.#queued.push({ through: before, newest: this.#sent });
     this.#sent = cursor;
     this.#audience.sendBytes(frame);
+  }
+
+  /** Calls back when the update that was sent last has been written to all members; never if they have left before. */
+  whenWritten(callback: () => void): void {
+    this.#whenWritten = callback;
   }
 
   /**

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   type AppendOptions,
@@ -7,9 +8,12 @@ import {
   type Following,
   isPosition,
   type Journal,
+  JournalError,
+  type JournalErrorCode,
 } from '../journal/journal.js';
 import { later } from '../journal/select.js';
 import { type Log, toConsole } from '../log.js';
+import type { Flushed } from '../sse/audience.js';
 import type { EventStream } from '../sse/event-stream.js';
 import { SharedTime, type TimeSlice } from '../time-slice.js';
 import type { Addressed, Selection } from '../topics/selection.js';
@@ -21,6 +25,7 @@ import type { Written } from './group.js';
 import { JournalReads } from './journal-reads.js';
 import { JournalTopics } from './journal-topics.js';
 import { KnownEndings } from './known-endings.js';
+import { PublishTimes } from './publish-times.js';
 import { SelectionEnd } from './selection-end.js';
 import {
   type Streamed,
@@ -28,10 +33,16 @@ import {
   streamSource,
   type UpdateSource,
 } from './stream-source.js';
-import { type Gap, type Start, Subscription, type SubscriptionParts } from './subscription.js';
+import {
+  type Gap,
+  type GapReason,
+  type Start,
+  Subscription,
+  type SubscriptionParts,
+} from './subscription.js';
 import { TemplateCosts } from './template-costs.js';
 import { type Publication, ValidUpdates } from './update.js';
-import { Window } from './window.js';
+import { Window, type WindowSize } from './window.js';
 
 /** How a hub delivers. */
 export interface HubOptions {
@@ -46,7 +57,30 @@ export interface HubOptions {
   readonly transientTopics?: string;
   /** Told what an operator should know, which may happen many times in a row. Default: its message to `console.error`. */
   readonly log?: Log;
+  /** Told how long things take and how large they are, for those who keep distributions. Default: nobody. */
+  readonly observer?: HubObserver;
 }
+
+/** Whoever is told how long things take and how large they are, each time. It does not throw. */
+export interface HubObserver {
+  /** A call of `publish` has ended well: it was appended after so many milliseconds. */
+  appended?(ms: number): void;
+  /**
+   * An update has been written to all live clients that it is for, so many milliseconds after it was published here. Of
+   * samples: one update at a time is followed.
+   */
+  written?(ms: number): void;
+  /** So many bytes have been written at once to each live client of one selection. */
+  flushed?(bytesPerClient: number): void;
+  /** A client that was not live has everything, and is live, so many milliseconds after it began to catch up. */
+  caughtUp?(cause: CatchUpCause, ms: number): void;
+}
+
+/**
+ * Why a client is not live: it comes with a last id or for the `latest` (`start`), it did not read (`slow`), or the place in
+ * the journal was lost (`lost`).
+ */
+export type CatchUpCause = 'start' | 'slow' | 'lost';
 
 /** Where a subscription begins. */
 export interface SubscribeOptions {
@@ -74,10 +108,21 @@ const DEFAULTS = {
 /** How long it takes until endings that could not be loaded are asked for again. */
 const RELOAD_MS = 1_000;
 
+const NONE_REFUSED: Readonly<Record<JournalErrorCode, number>> = {
+  ERR_JOURNAL_OPEN: 0,
+  ERR_JOURNAL_UNAVAILABLE: 0,
+  ERR_JOURNAL_OUTCOME_UNKNOWN: 0,
+  ERR_JOURNAL_CLOSED: 0,
+  ERR_ID_TAKEN: 0,
+  ERR_KEY_TAKEN: 0,
+  ERR_TOPIC_ENDED: 0,
+};
+
 /** How many updates are looked at to find the newest that somebody sees. */
 const MAX_LOOKED_AT = 10_000;
 
-type Settings = Required<Omit<HubOptions, 'transientTopics'>> & Pick<HubOptions, 'transientTopics'>;
+type Optional = 'transientTopics' | 'observer';
+type Settings = Required<Omit<HubOptions, Optional>> & Pick<HubOptions, Optional>;
 
 /** What the hub has counted since it opened. */
 export interface HubStatistics {
@@ -89,6 +134,28 @@ export interface HubStatistics {
   readonly skipped: number;
   /** How many clients are read for, or wait for that, because they are not live. */
   readonly catchUps: number;
+  /** How many of these wait for their turn. */
+  readonly waiting: number;
+  /** How many subscriptions are not live: those that catch up, also where their client does not read. */
+  readonly notLive: number;
+  /** How often a client began to catch up. */
+  readonly caughtUp: Readonly<Record<CatchUpCause, number>>;
+  /** Updates that were published here: those that were answered with an id, also where they were a repeat. */
+  readonly published: number;
+  /** Calls of `publish` that the journal refused or failed. */
+  readonly refused: Readonly<Record<JournalErrorCode, number>>;
+  /** Updates that were followed and delivered, whoever published them. */
+  readonly followed: number;
+  /** Updates that were followed, and wait to be delivered. */
+  readonly undelivered: number;
+  /** What was written to live clients. */
+  readonly live: Flushed;
+  /** What was written to clients that were not live. */
+  readonly replayed: Flushed;
+  /** How often a client was told that it has missed updates. */
+  readonly gaps: Readonly<Record<GapReason, number>>;
+  /** What of the newest updates is in memory. */
+  readonly window: WindowSize;
 }
 
 /**
@@ -107,7 +174,15 @@ export class Hub {
   /** One listener for all streams. */
   readonly #forget: (this: EventStream) => void;
   readonly #templates = new TemplateCosts();
-  #slow = 0;
+  readonly #times: PublishTimes;
+  readonly #counts = {
+    slow: 0,
+    notLive: 0,
+    published: 0,
+    live: { deliveries: 0, bytes: 0 },
+    caughtUp: { start: 0, slow: 0, lost: 0 } satisfies Record<CatchUpCause, number>,
+    refused: { ...NONE_REFUSED },
+  };
   #following: Following | undefined;
   #isLoading = false;
   #isClosed = false;
@@ -144,9 +219,18 @@ export class Hub {
         error,
       });
     });
-    const delivery = new Delivery(window, frames, this.#endings, {
+    const { observer } = options;
+    this.#times = new PublishTimes(observer?.written?.bind(observer));
+    const { live } = this.#counts;
+    const delivery = new Delivery(window, frames, this.#endings, this.#times, {
       onStall: (stream, written) => this.#stalled(stream, written),
-      onLost: (stream, written) => this.#fallBehind(stream, written),
+      onLost: (stream, written) => this.#fallBehind(stream, written, 'lost'),
+      onFlush: (count, { deliveries, bytes }) => {
+        live.deliveries += deliveries;
+        live.bytes += bytes;
+        // Each client is written all of it, but for those that do not read or came in its midst.
+        if (deliveries > 0) observer?.flushed?.((bytes / deliveries) * count);
+      },
       onRestart: (after) => {
         options.log({
           level: 'warn',
@@ -168,6 +252,11 @@ export class Hub {
       catchUps: new CatchUps(),
       endings: this.#endings,
       transientTopics: options.transientTopics,
+      counts: {
+        deliveries: 0,
+        bytes: 0,
+        gaps: { trimmed: 0, unknown: 0, damaged: 0, withheld: 0 },
+      },
       reached: async (position, stream) => {
         const isReached = await delivery.reached(position, stream);
         if (!isReached && stream.writable) {
@@ -204,7 +293,20 @@ export class Hub {
     options?: AppendOptions,
   ): Promise<readonly EntryRef[]> {
     const { list } = updates instanceof ValidUpdates ? updates : new ValidUpdates(updates);
-    return this.#journal.append(list, options);
+    const since = performance.now();
+    this.#times.begin(list, since);
+    try {
+      const refs = await this.#journal.append(list, options);
+      this.#counts.published += refs.length;
+      // A repeat is not delivered again.
+      if (this.#delivery.waiting === 0) this.#times.end(list);
+      this.#options.observer?.appended?.(performance.now() - since);
+      return refs;
+    } catch (error) {
+      this.#times.end(list);
+      if (error instanceof JournalError) this.#counts.refused[error.code] += 1;
+      throw error;
+    }
   }
 
   /**
@@ -317,9 +419,9 @@ export class Hub {
     this.#subscriptions.set(stream, subscription);
     this.#templates.add(selection);
     stream.on('close', this.#forget);
-    if (start) this.#watch(subscription, subscription.startAt(start));
-    else if (latest) this.#watch(subscription, subscription.startWithLatest(gap));
-    else this.#watch(subscription, subscription.startNow(withheld, gap));
+    if (start) this.#watch(subscription, subscription.startAt(start), 'start');
+    else if (latest) this.#watch(subscription, subscription.startWithLatest(gap), 'start');
+    else this.#watch(subscription, subscription.startNow(withheld, gap), 'start');
   }
 
   /** Whether the templates of a selection, with those of all subscriptions, cost no more than this. */
@@ -350,11 +452,18 @@ export class Hub {
 
   /** What it has counted so far. */
   get statistics(): HubStatistics {
+    const { catchUps, counts, window } = this.#parts;
     return {
+      ...this.#counts,
       subscriptions: this.#subscriptions.size,
-      slow: this.#slow,
       skipped: this.#frames.skipped,
-      catchUps: this.#parts.catchUps.size,
+      catchUps: catchUps.size,
+      waiting: catchUps.waiting,
+      followed: this.#delivery.count,
+      undelivered: this.#delivery.waiting,
+      replayed: { deliveries: counts.deliveries, bytes: counts.bytes },
+      gaps: counts.gaps,
+      window: window.size,
     };
   }
 
@@ -365,9 +474,27 @@ export class Hub {
     this.#delivery.close();
   }
 
-  /** Ends the stream of a subscription whose work has failed. */
-  #watch(subscription: Subscription, work: Promise<void> | undefined): void {
-    work?.catch((error: unknown) => {
+  /** Counts a subscription as one that is not live, until its work is done, and ends its stream if that has failed. */
+  #watch(subscription: Subscription, work: Promise<void> | undefined, cause: CatchUpCause): void {
+    if (work === undefined) return;
+    const since = performance.now();
+    this.#counts.caughtUp[cause] += 1;
+    this.#counts.notLive += 1;
+    const done = () => {
+      this.#counts.notLive -= 1;
+    };
+    const caughtUp = work.then(
+      () => {
+        done();
+        if (!subscription.stream.writable) return;
+        this.#options.observer?.caughtUp?.(cause, performance.now() - since);
+      },
+      (error: unknown) => {
+        done();
+        throw error;
+      },
+    );
+    caughtUp.catch((error: unknown) => {
       // Nothing is lost: the client comes back with the last id that it has.
       this.#options.log({
         level: 'error',
@@ -418,14 +545,14 @@ export class Hub {
   #stalled(stream: EventStream, written: Written): void {
     const subscription = this.#subscriptions.get(stream);
     if (subscription === undefined) return;
-    this.#slow += 1;
+    this.#counts.slow += 1;
     if (this.#options.slowClients === 'disconnect') {
       this.#tellSlow(subscription, ' and is disconnected');
       stream.destroy();
       return;
     }
     this.#tellSlow(subscription, '; its cursor waits for it');
-    this.#fallBehind(stream, written);
+    this.#fallBehind(stream, written, 'slow');
   }
 
   #tellSlow({ identity }: Subscription, then: string): void {
@@ -434,9 +561,9 @@ export class Hub {
   }
 
   /** A client is live no longer. */
-  #fallBehind(stream: EventStream, written: Written): void {
+  #fallBehind(stream: EventStream, written: Written, cause: CatchUpCause): void {
     const subscription = this.#subscriptions.get(stream);
-    if (subscription) this.#watch(subscription, subscription.fallBehind(written));
+    if (subscription) this.#watch(subscription, subscription.fallBehind(written), cause);
   }
 }
 

@@ -16,6 +16,7 @@ export {
   type Journal,
   JournalError,
   type JournalErrorCode,
+  type JournalSize,
   type Position,
   type Update,
 } from '../journal/journal.js';
@@ -23,11 +24,14 @@ export type { DamageReport } from '../journal/lmdb/damage.js';
 export type { Notice, OnNotice } from '../journal/notice.js';
 export { type JournalOptions, openJournal } from '../journal/open.js';
 export type { Log, LogEntry, LogLevel } from '../log.js';
+export type { Flushed } from '../sse/audience.js';
 export { type Addressed, type Selection, select } from '../topics/selection.js';
 export { type Selector, SelectorError } from '../topics/selector.js';
 export type { Waiter } from './arrivals.js';
 export {
+  type CatchUpCause,
   Hub,
+  type HubObserver,
   type HubOptions,
   type HubStatistics,
   type SubscribeOptions,
@@ -41,3 +45,4 @@ export type {
 } from './stream-source.js';
 export type { Gap, GapReason, Start } from './subscription.js';
 export { type Publication, UpdateError, type ValidUpdates } from './update.js';
+export type { WindowSize } from './window.js';

@@ -36,10 +36,18 @@ export interface Gap {
  */
 export type GapReason = 'trimmed' | 'unknown' | 'damaged' | 'withheld';
 
+/** What all subscriptions have been sent while they were not live, and told. */
+export interface SubscriptionCounts {
+  deliveries: number;
+  bytes: number;
+  readonly gaps: Record<GapReason, number>;
+}
+
 /** What a subscription does with its stream. */
 export interface SubscriptionParts extends Sources {
   readonly catchUps: CatchUps;
   readonly endings: KnownEndings;
+  readonly counts: SubscriptionCounts;
   /** Resolves with whether the window has come up to a position: false if that takes too long, or the stream closes. */
   reached(position: Position, stream: EventStream): Promise<boolean>;
   /** Makes the stream live. Its cursor is at the head: what is delivered from now on is for the hub to send. */
@@ -227,7 +235,12 @@ export class Subscription {
       await this.#sendGap({ lastEventID: this.#last.id, reason: step.reason });
     } else if (step.kind === 'frames') {
       this.#note(step.last);
-      for (const { bytes } of inChunks(step.frames)) this.stream.sendBytes(bytes);
+      const { counts } = this.#parts;
+      counts.deliveries += step.frames.length;
+      for (const { bytes } of inChunks(step.frames)) {
+        this.stream.sendBytes(bytes);
+        counts.bytes += bytes.length;
+      }
     }
   }
 
@@ -245,13 +258,16 @@ export class Subscription {
 
   /** Of what is not read on from. */
   #tellGap(gap: Gap | undefined): void {
-    if (gap) this.stream.send({ event: 'gap', data: JSON.stringify({ ...gap, oldest: null }) });
+    if (gap === undefined) return;
+    this.#parts.counts.gaps[gap.reason] += 1;
+    this.stream.send({ event: 'gap', data: JSON.stringify({ ...gap, oldest: null }) });
   }
 
   async #sendGap({ lastEventID, reason }: Gap): Promise<void> {
     const { oldest } = await this.#parts.journal.bounds();
     // The position, as in `#sendHead`: the oldest update may be a private one with an id of its own.
     const data = JSON.stringify({ lastEventID, oldest: oldest?.position ?? null, reason });
+    this.#parts.counts.gaps[reason] += 1;
     this.stream.send({ event: 'gap', data });
   }
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { BEGINNING, comparePositions, type Entry, type Position } from '../journal/journal.js';
 import { mergeDistinct } from '../journal/select.js';
 import { CHUNK_BYTES } from '../sse/chunks.js';
@@ -10,6 +11,18 @@ export interface WindowEntry {
   readonly topics: readonly string[];
   readonly private: boolean;
   readonly frame: Buffer;
+  /** When it was added, in whole seconds of `performance.now()`: a small number takes no memory of its own. */
+  readonly addedAt: number;
+}
+
+/** What the window holds. */
+export interface WindowSize {
+  /** Updates that are held. */
+  readonly updates: number;
+  /** Bytes that they take. */
+  readonly bytes: number;
+  /** Seconds since the oldest of them came; undefined if there is none. */
+  readonly oldestAgeSeconds: number | undefined;
 }
 
 /** How far somebody has read: everything up to this entry. */
@@ -43,6 +56,16 @@ export class Window {
     this.#maxBytes = maxBytes;
   }
 
+  /** What it holds. */
+  get size(): WindowSize {
+    const oldest = this.#entries[this.#first];
+    return {
+      updates: this.#entries.length - this.#first,
+      bytes: this.#bytes,
+      oldestAgeSeconds: oldest && nowInSeconds() - oldest.addedAt,
+    };
+  }
+
   /** Every entry after this one is here. */
   get start(): Cursor {
     return this.#start;
@@ -74,6 +97,7 @@ export class Window {
       topics,
       private: isPrivate,
       frame,
+      addedAt: nowInSeconds(),
     };
     this.#entries.push(entry);
     for (const topic of topics) {
@@ -264,6 +288,10 @@ class OrdinalList {
     }
     return low;
   }
+}
+
+function nowInSeconds(): number {
+  return Math.floor(performance.now() / 1_000);
 }
 
 /** A topic counts with each of its entries, though they may share it: so the bound holds whatever they are. */

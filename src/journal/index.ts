@@ -19,6 +19,7 @@ export {
   type Journal,
   JournalError,
   type JournalErrorCode,
+  type JournalSize,
   KEY_MAX_AGE_MS,
   type Location,
   MAX_ENDINGS_BYTES,

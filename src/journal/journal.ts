@@ -325,14 +325,34 @@ export interface Journal {
     readonly head: EntryRef | undefined;
   }>;
 
-  /** Resolves if the journal can be appended to. @throws {JournalError} ERR_JOURNAL_UNAVAILABLE. */
+  /**
+   * Resolves if the journal can be appended to and read. It has found that out then: it has written what takes room but is
+   * no entry, and read. An append of usual size would have succeeded, as far as that can be known without one.
+   *
+   * @throws {JournalError} ERR_JOURNAL_UNAVAILABLE.
+   */
   ping(): Promise<void>;
+
+  /** What it holds, for the operator. A journal may leave it out. @throws {JournalError} ERR_JOURNAL_UNAVAILABLE. */
+  measure?(): Promise<JournalSize>;
 
   /**
    * Finishes the appends under way and lets go of everything; later calls throw ERR_JOURNAL_CLOSED, except
    * that closing again waits for the same end.
    */
   close(): Promise<void>;
+}
+
+/** What a journal holds, as its {@link Retention} counts it, and how its server is reached, if it has one. */
+export interface JournalSize {
+  /** Updates held, without transient ones. */
+  readonly updates: number;
+  /** Bytes of these. */
+  readonly bytes: number;
+  /** How long ago the oldest update held was appended, in milliseconds; undefined if none is held. */
+  readonly oldestAgeMs: number | undefined;
+  /** How often this process has tried to reach the server since the first time it did. */
+  readonly retries?: number;
 }
 
 /**

@@ -68,6 +68,8 @@ export class Connections {
   readonly #perSubject = new Tally();
   readonly #log: Log;
   #open = 0;
+  #accepted = 0;
+  #dropped = 0;
   /** While descriptors are scarce no further connection is served; see descriptors.ts. */
   isScarce: () => boolean = () => false;
 
@@ -87,6 +89,7 @@ export class Connections {
     const { max, surplus } = this.#limits;
     server.maxConnections = max + surplus;
     server.on('drop', (dropped?: { remoteAddress?: string }) => {
+      this.#dropped += 1;
       const address = socketAddress({ remoteAddress: dropped?.remoteAddress });
       this.#log({
         level: 'warn',
@@ -169,6 +172,21 @@ export class Connections {
     stream.once('close', () => this.#perSubject.remove(subject));
   }
 
+  /** How many connections are served. */
+  get max(): number {
+    return this.#limits.max;
+  }
+
+  /** How many connections have been accepted. */
+  get accepted(): number {
+    return this.#accepted;
+  }
+
+  /** How many connections were closed without an answer, as there were too many, or too many of one address. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
   /** What is counted at the moment. All are 0 when the last client has gone. */
   get counts(): { readonly open: number; readonly addresses: number; readonly subjects: number } {
     return {
@@ -184,6 +202,7 @@ export class Connections {
     const { client, key } = plain;
     const count = key === undefined ? 0 : this.#perAddress.add(key);
     this.#open += 1;
+    this.#accepted += 1;
     const refusal = this.#refusalOf(key, count);
     const held = this.#addresses.isProxy(client.address) ? [] : undefined;
     const peer = (refusal ?? held) ? { ...plain, refusal, held } : plain;
@@ -196,6 +215,7 @@ export class Connections {
         message: `${key} is disconnected: it has more than MAX_CONNECTIONS_PER_ADDRESS (${maxPerAddress}).`,
         client: key,
       });
+      this.#dropped += 1;
       socket.destroy();
     }
     return peer;

@@ -9,6 +9,15 @@ import { LimitError } from './refusal.js';
 const RATE_NAMES = ['RATE_REQUESTS', 'RATE_STREAMS', 'RATE_PUBLISHES', 'RATE_CHAT'] as const;
 export type RateName = (typeof RATE_NAMES)[number];
 
+/** All that a {@link LimitError} may name. */
+const LIMITS = [
+  ...RATE_NAMES,
+  'MAX_CONNECTIONS',
+  'MAX_CONNECTIONS_PER_ADDRESS',
+  'MAX_CONNECTIONS_PER_SUBJECT',
+  'MAX_TEMPLATE_COST',
+];
+
 /** The settings of these names. A rate that is undefined is unlimited. */
 export interface LimitSettings extends Readonly<Record<RateName, Rate | undefined>> {
   readonly TRUST_PROXY: TrustProxy;
@@ -25,6 +34,7 @@ export class Limits {
   readonly notice: string | undefined;
   readonly #rates = new Map<RateName, RateLimiter>();
   readonly #descriptorLimit: number | undefined;
+  readonly #refused = Object.fromEntries(LIMITS.map((limit) => [limit.toLowerCase(), 0]));
   readonly #log: Log;
 
   constructor(
@@ -66,6 +76,16 @@ export class Limits {
     });
   }
 
+  /** Whether descriptors are so few that no further connection is served. */
+  get hasFewDescriptors(): boolean {
+    return this.connections.isScarce();
+  }
+
+  /** How many requests were refused, by the limit in small letters. */
+  get refused(): Readonly<Record<string, number>> {
+    return this.#refused;
+  }
+
   hasRate(name: RateName): boolean {
     return this.#rates.has(name);
   }
@@ -99,8 +119,10 @@ export class Limits {
     if (key !== undefined) this.#rates.get(name)?.giveBack(key);
   }
 
-  /** Tells the operator of a refusal, many of them in one line. */
+  /** Counts a refusal, and tells the operator of it, many of them in one line. */
   tell(address: string, { limit, message }: LimitError): void {
+    const name = limit.toLowerCase();
+    this.#refused[name] = (this.#refused[name] ?? 0) + 1;
     this.#log({
       level: 'warn',
       event: `refused-${limit}`,

@@ -152,6 +152,15 @@ export class Presence {
     });
   }
 
+  /**
+   * How many open streams are listed or about to be, and how many starts and ends wait to be announced.
+   *
+   * @internal
+   */
+  get statistics(): { readonly subscribers: number; readonly waiting: number } {
+    return { subscribers: this.#attendances.size, waiting: this.#waiting.size };
+  }
+
   /** Announces no more: what waits is given up. For the end of the process, when all subscriptions end. */
   close(): void {
     this.#isClosed = true;

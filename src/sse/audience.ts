@@ -17,9 +17,17 @@ export interface AudienceOptions {
   /** A member that missed frames reads again and gets what is sent from now on. */
   readonly onResume?: (stream: EventStream) => void;
   /** So many frames, all that were sent in one turn, have been written to all members, but for those that stalled. */
-  readonly onFlush?: (count: number) => void;
+  readonly onFlush?: (count: number, flushed: Flushed) => void;
   /** The last member has left. */
   readonly onEmpty?: () => void;
+}
+
+/** What was written of the frames of one turn. */
+export interface Flushed {
+  /** The frames, each as often as it was written to a member. */
+  readonly deliveries: number;
+  /** Bytes of these. */
+  readonly bytes: number;
 }
 
 /** Whether a member is to receive an event. */
@@ -36,6 +44,7 @@ interface Flush {
   readonly joined: Map<EventStream, number>;
   /** The members that are still to be written to. */
   readonly members: Iterator<EventStream>;
+  readonly flushed: { deliveries: number; bytes: number };
 }
 
 const OPTIONS: readonly (keyof AudienceOptions)[] = ['onStall', 'onResume', 'onFlush', 'onEmpty'];
@@ -189,7 +198,7 @@ export class Audience<Events extends object = AnyEvents> {
       this.#missed.delete(stream);
       this.#stall(stream, firstMissed);
     }
-    this.#options.onFlush?.(flush.frames.length);
+    this.#options.onFlush?.(flush.frames.length, flush.flushed);
     return true;
   }
 
@@ -210,29 +219,34 @@ export class Audience<Events extends object = AnyEvents> {
       members,
       membersPerLook,
       chunks: filters ? [] : inChunks(frames),
+      flushed: { deliveries: 0, bytes: 0 },
     };
     return this.#flushing;
   }
 
-  #write({ frames, filters, chunks, joined }: Flush, stream: EventStream): void {
+  #write(flush: Flush, stream: EventStream): void {
+    const { frames, filters, chunks, joined, flushed } = flush;
     const joinedAt = joined.size === 0 ? 0 : (joined.get(stream) ?? 0);
     if (joinedAt === frames.length) return;
     if (filters !== undefined) {
-      this.#writeFiltered(frames, filters, joinedAt, stream);
+      this.#writeFiltered(flush, filters, joinedAt, stream);
       return;
     }
     for (const { bytes, first } of joinedAt === 0 ? chunks : inChunks(frames.slice(joinedAt))) {
       if (stream.stalled) {
         this.#missed.set(stream, joinedAt + first);
+        flushed.deliveries += first;
         return;
       }
       stream.sendBytes(bytes);
+      flushed.bytes += bytes.length;
     }
+    flushed.deliveries += frames.length - joinedAt;
   }
 
   /** What is for one member need not be for the next: frames are put together for each. */
   #writeFiltered(
-    frames: readonly Buffer[],
+    { frames, flushed }: Flush,
     filters: ReadonlyMap<number, AudienceFilter>,
     joinedAt: number,
     stream: EventStream,
@@ -245,10 +259,13 @@ export class Audience<Events extends object = AnyEvents> {
     for (const { bytes, first } of inChunks(wanted.map((index) => frames[index] as Buffer))) {
       if (stream.stalled) {
         this.#missed.set(stream, wanted[first] as number);
+        flushed.deliveries += first;
         return;
       }
       stream.sendBytes(bytes);
+      flushed.bytes += bytes.length;
     }
+    flushed.deliveries += wanted.length;
   }
 
   #stall(stream: EventStream, firstMissed: number): void {

@@ -36,6 +36,7 @@ export class Backlog {
   /** How many clients hold the memory of a Buffer: one frame is one Buffer for all. */
   readonly #shares = new Map<ArrayBufferLike, number>();
   #bytes = 0;
+  readonly #cut: Record<CutReason, number> = { 'too much queued': 0, 'too long': 0 };
   #ageCheck: NodeJS.Timeout | undefined;
 
   /** @internal */
@@ -51,6 +52,11 @@ export class Backlog {
   /** How many bytes are queued for them. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** How many clients have been cut off, by the reason. */
+  get cut(): Readonly<Record<CutReason, number>> {
+    return this.#cut;
   }
 
   /**
@@ -91,6 +97,7 @@ export class Backlog {
   #cutOldest(reason: CutReason): void {
     const [stream] = this.#held.keys();
     if (stream === undefined) return;
+    this.#cut[reason] += 1;
     this.#options.onCut?.(stream, reason);
     this.delete(stream);
     stream.destroy();

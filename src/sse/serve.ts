@@ -68,7 +68,7 @@ export interface EventStreams<Events extends object = AnyEvents> {
   /** Every stream that is open: count it, or `end()` it when the process stops. */
   readonly streams: Audience<Events>;
   /** What is queued for those of them that do not read. */
-  readonly backlog: Pick<Backlog, 'size' | 'bytes'>;
+  readonly backlog: Pick<Backlog, 'size' | 'bytes' | 'cut'>;
 }
 
 /**

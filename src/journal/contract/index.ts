@@ -14,6 +14,7 @@ import { agesOfEndings, endedTopics, endings, endingsOfTwoWriters } from './endi
 import { following } from './following.js';
 import { agesOfKeys, keys, rememberedKeys } from './keys.js';
 import { listing, looking } from './looking.js';
+import { measuring } from './measuring.js';
 import { endingModels, models } from './model.js';
 import { ownIds, scopes } from './own-ids.js';
 import { locating, reading } from './reading.js';
@@ -36,6 +37,7 @@ export function journalContract(keeper: Keeper): readonly ContractCase[] {
     keys,
     rememberedKeys,
     agesOfKeys,
+    measuring,
     endedTopics,
     endings,
     agesOfEndings,

@@ -25,6 +25,7 @@ import {
   isPosition,
   type Journal,
   JournalError,
+  type JournalSize,
   type Location,
   type NewestOptions,
   type Position,
@@ -46,7 +47,7 @@ import {
 } from '../select.js';
 import { type DamageReport, Damages } from './damage.js';
 import { LmdbEndings } from './endings.js';
-import { comparePlaces, decodeEntry, type Place, toEntry, toPosition } from './entry.js';
+import { comparePlaces, decodeEntry, type Place, stampOf, toEntry, toPosition } from './entry.js';
 import { type Databases, damagedError, messageOf, type OpenFiles, openFiles } from './files.js';
 import { LmdbKeys } from './keys.js';
 import { Ledger, type LedgerChange, ledgerState } from './ledger.js';
@@ -89,6 +90,12 @@ export async function openLmdbJournal(options: LmdbJournalOptions): Promise<Jour
  * much there is to trim, an append waits no longer than for this.
  */
 const TRIM_STEP = 256;
+
+/**
+ * What a ping writes. On a full disk the pages that are free in the file still take what is little: a ping is to find out
+ * whether updates of usual size find room.
+ */
+const PINGED = 'x'.repeat(64 * 1024);
 
 /** LMDB's keys have at most 1,978 bytes; no topic or id comes near. */
 const MAX_KEY_BYTES = 1024;
@@ -150,6 +157,7 @@ class LmdbJournal implements Journal {
 
   async ping(): Promise<void> {
     await this.#enqueue(this.#pings, []);
+    await this.bounds();
   }
 
   async follow(follower: Follower, after?: Position): Promise<Following> {
@@ -242,6 +250,16 @@ class LmdbJournal implements Journal {
     });
   }
 
+  async measure(): Promise<JournalSize> {
+    return this.#look((databases) => {
+      const { count, bytes } = ledgerState(databases).lasting;
+      const [oldest] = databases.entries.getRange({ limit: 1 });
+      const stored = oldest && decodeEntry(oldest.key, oldest.value);
+      const oldestAgeMs = stored && Math.max(this.#clock.now() - stampOf(stored), 0);
+      return { updates: count, bytes, oldestAgeMs };
+    });
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -285,6 +303,7 @@ class LmdbJournal implements Journal {
     await undefined; // Whatever is appended in this turn shares the first commit.
     do {
       await this.#commit();
+      if (this.#pings.length > 0) await this.#answerPings();
     } while (
       this.#waiting.length > 0 ||
       this.#pings.length > 0 ||
@@ -295,7 +314,6 @@ class LmdbJournal implements Journal {
 
   async #commit(): Promise<void> {
     const appends = takeWaiting(this.#waiting);
-    const pings = this.#pings.splice(0);
     let planned: Plan;
     try {
       if (this.#failure) throw this.#failure;
@@ -310,25 +328,48 @@ class LmdbJournal implements Journal {
       );
       const change = this.#ledger.prepare(planned.entries, clock, TRIM_STEP);
       const { entries, keys } = planned;
-      if (entries.length + change.outdated.length + keys.length + pings.length > 0) {
-        await this.#write(planned, change, pings.length > 0);
+      if (entries.length + change.outdated.length + keys.length > 0) {
+        await this.#write(planned, change);
       }
       this.#isBehind = change.isBehind;
     } catch (error) {
       // Trimming goes on with the next append or check of ages: a full disk is not to be tried in a loop.
       this.#isBehind = false;
       const unavailable = this.#unavailable(error);
-      for (const append of [...appends, ...pings]) append.reject(unavailable);
+      for (const append of appends) append.reject(unavailable);
       return;
     }
     this.#nextSequence += planned.entries.length;
     this.#followers.tell(planned.entries);
     settle(appends, planned);
-    for (const ping of pings) ping.resolve([]);
+  }
+
+  /** In a transaction of its own: an append that finds room is not to fail with a ping that does not. */
+  async #answerPings(): Promise<void> {
+    const pings = this.#pings.splice(0);
+    const { root, facts } = this.#databases;
+    try {
+      if (this.#failure) throw this.#failure;
+      this.#assertThere();
+      const pinged = [this.#clock.now(), PINGED];
+      try {
+        await root.batch(() => {
+          facts.put('pinged', pinged);
+        });
+      } catch (error) {
+        this.#failure = this.#fatalError();
+        throw await causeOf(error);
+      }
+      this.#assertThere();
+      for (const ping of pings) ping.resolve([]);
+    } catch (error) {
+      const unavailable = this.#unavailable(error);
+      for (const ping of pings) ping.reject(unavailable);
+    }
   }
 
   /** Writes one transaction, and resolves when it is durable as configured. */
-  async #write(planned: Plan, change: LedgerChange, isPinged: boolean) {
+  async #write(planned: Plan, change: LedgerChange) {
     const { entries: added, keys } = planned;
     const { root, entries, topics, ids, epochs, facts } = this.#databases;
     const appendedAt = change.state.clock.time;
@@ -356,7 +397,6 @@ class LmdbJournal implements Journal {
       this.#ledger.write(change);
       this.#keys.write(keysChange);
       this.#endings.write(endingsChange);
-      if (isPinged) facts.put('pinged', appendedAt);
     });
     try {
       await written;

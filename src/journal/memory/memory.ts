@@ -21,6 +21,7 @@ import {
   type Following,
   isPosition,
   type Journal,
+  type JournalSize,
   type Location,
   type NewestOptions,
   type Position,
@@ -205,6 +206,14 @@ class MemoryJournal implements Journal {
 
   async ping(): Promise<void> {
     this.#assertOpen();
+  }
+
+  async measure(): Promise<JournalSize> {
+    this.#assertOpen();
+    const { count, bytes } = this.#lasting.holding;
+    const { first } = this.#lasting.records;
+    const oldestAgeMs = first && this.#clock.now() - first.appendedAt;
+    return { updates: count, bytes, oldestAgeMs };
   }
 
   async close(): Promise<void> {

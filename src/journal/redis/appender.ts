@@ -143,7 +143,7 @@ export class Appender {
       if (append.since < latest) append.reject(unavailable(new AwayError('Redis is too slow')));
     }
     try {
-      const { before, time, outcomes } = await this.#send(appends, pings.length > 0);
+      const { before, time, outcomes, pinged } = await this.#send(appends, pings.length > 0);
       const { entries, results } = settle(appends, { before, time, outcomes });
       const told = entries.length > 0 ? this.#options.appended(before, entries) : undefined;
       const end = (): void => {
@@ -155,7 +155,10 @@ export class Appender {
       };
       if (told === undefined) end();
       else this.#endWhen(told, end);
-      for (const ping of pings) ping.resolve([]);
+      for (const ping of pings) {
+        if (pinged === undefined) ping.resolve([]);
+        else ping.reject(unavailable(new Error(pinged)));
+      }
     } catch (error) {
       const failure =
         error instanceof JournalError
@@ -194,13 +197,14 @@ export class Appender {
         this.#options.renew(session, error);
         throw error;
       }
-      const [word, before, time, isBehind, outcomes] = answer;
+      const [word, before, time, isBehind, outcomes, pinged] = answer;
       if (word === 'OK') {
         if (isBehind === 1) this.#isTrimDue = true;
         return {
           before: String(before),
           time: String(time),
           outcomes: outcomes as readonly string[],
+          pinged: pinged ? String(pinged) : undefined,
         };
       }
       if (tries === MAX_TRIES) throw new AwayError('The journal is begun anew all the time');
@@ -216,6 +220,8 @@ interface Written {
   readonly before: Position;
   readonly time: string;
   readonly outcomes: readonly string[];
+  /** Why appends may fail, if a ping has found out. */
+  readonly pinged?: string | undefined;
 }
 
 /** What the script is told of a call; see lua/append.ts. */

@@ -34,6 +34,7 @@ export class Connection {
   /** Resolves when the session has been given up. */
   #left = defer<Error>();
   #failures = 0;
+  #retries = 0;
   #reason: unknown = new Error('It has not been reached yet');
   #leftAt = Number.NEGATIVE_INFINITY;
   #isClosed = false;
@@ -89,6 +90,11 @@ export class Connection {
     return this.session;
   }
 
+  /** How often a session was tried to open since the first was, until now. */
+  get retries(): number {
+    return this.#retries;
+  }
+
   /** Waits for a session. Rejects once this is closed. */
   whenUp(): Promise<Session> {
     if (this.#isClosed) return Promise.reject(new AwayError('The journal has been closed'));
@@ -134,6 +140,7 @@ export class Connection {
     if (this.#failures > 0) await this.#pause(this.#reason);
     if (this.#isClosed) return;
     this.#failures++;
+    this.#retries++;
     try {
       const session = await this.#connect();
       if (this.#isClosed) session.close();

@@ -6,6 +6,7 @@ import {
   type Entry,
   type EntryRef,
   isPosition,
+  type JournalSize,
   type Location,
   type NewestOptions,
   type Position,
@@ -227,6 +228,17 @@ export class Reads {
   async bounds(): Promise<{ oldest: EntryRef | undefined; head: EntryRef | undefined }> {
     const [oldest, oldestId, head, headId] = await this.#run(SCRIPTS.bounds, []);
     return { oldest: toRef(oldest, oldestId), head: toRef(head, headId) };
+  }
+
+  /**
+   * See `Journal.measure`.
+   *
+   * @param now of tests: the clock in place of that of Redis.
+   */
+  async measure(now?: () => number): Promise<JournalSize> {
+    const [updates, bytes, ageMs] = await this.#run(SCRIPTS.measure, now ? [`${now()}`] : []);
+    const oldestAgeMs = ageMs === null ? undefined : Number(ageMs);
+    return { updates: Number(updates), bytes: Number(bytes), oldestAgeMs };
   }
 
   /** Reads entries of topics: first where they stand, topic by topic, then what is needed of them. */

@@ -14,6 +14,7 @@ import {
   type Following,
   type Journal,
   JournalError,
+  type JournalSize,
   type Location,
   type NewestOptions,
   type Position,
@@ -220,6 +221,12 @@ class RedisJournal implements Journal {
   async ping(): Promise<void> {
     this.#assertOpen();
     await this.#appender.ping();
+    await this.bounds();
+  }
+
+  async measure(): Promise<JournalSize> {
+    const size = await this.#look(() => this.#reads.measure(this.#options.now));
+    return { ...size, retries: this.#connection.retries };
   }
 
   close(): Promise<void> {

@@ -18,7 +18,7 @@ import { TRIM } from './trim.js';
  * Returns `OK`, the newest position before, the time of the new entries, whether there is more to trim, and for each call
  * what became of it: `P` and the places of its updates, in series of a time, a first number and a count; `I` and the
  * number of the update whose own id is taken; `E` and the number of the update of an ended topic, and that of the topic;
- * `K` if its key is taken.
+ * `K` if its key is taken. Last, why a ping has failed, if it has.
  *
  * All is read and decided before the first write, and the first write is one that Redis refuses where it can refuse any,
  * but for permissions and types of keys. Where one of these is wrong later on, what was written is taken back. So an error
@@ -144,11 +144,27 @@ end
 
 for n, each in ipairs(calls) do outcomes[n] = decide(each) end
 
+-- A ping writes, and finds out whether keys have types, and this user permissions, with which an append would end in its
+-- midst: each of these commands changes nothing where the key is as it should be. The first one is refused
+-- where memory is full.
+local function ping()
+  call('HSET', META, 'pinged', time)
+  call('XDEL', ENTRIES, '0-1')
+  for _, key in ipairs({INDEX, COUNTS, BYTES, GAP_ORDER, KEY_ORDER, KEY_BYTES, ENDING_ORDER, ENDING_BYTES}) do
+    call('ZREM', key, '')
+  end
+  for _, key in ipairs({IDS, GAPS, KEYS_, ENDED, ENDINGS}) do call('HDEL', key, '') end
+end
+local pinged
+if options.ping then
+  local isFine, wrong = pcall(ping)
+  if not isFine then pinged = type(wrong) == 'table' and wrong.err or tostring(wrong) end
+end
+
 -- From here on it is written.
 local written = 0
 local indexed, ids, sums = {}, {}, {}
 local function write()
-if options.ping then call('HSET', META, 'pinged', time) end
 local owner, run
 local addedBytes = 0
 for _, each in ipairs(added) do
@@ -213,7 +229,7 @@ if keys then keys.write() end
 ${TRIM}
 if endings then endings.write() end
 writeState(state)
-return {'OK', before, time, isBehind and 1 or 0, outcomes}
+return {'OK', before, time, isBehind and 1 or 0, outcomes, pinged}
 end
 
 -- A permission that was taken away, or a key of another type, ends it in its midst: then nobody is to find any of it, and

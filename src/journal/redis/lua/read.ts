@@ -199,6 +199,23 @@ return {oldest[1], oldest[2][6] or false, newest[1], newest[2][6] or false}
 `;
 
 /**
+ * Returns how many updates are held, how many bytes of them, and how many milliseconds ago the oldest was appended. Of
+ * tests: the time, as argument.
+ */
+export const MEASURE = `
+${COMMON}
+${STATE}
+local state = readState({}, CORE)
+local oldest = call('XRANGE', ENTRIES, '-', '+', 'COUNT', 1)[1]
+local age = false
+if oldest then
+  advance(state, tonumber(ARGV[1]))
+  age = text(math.max(state.time - parse(oldest[1]), 0))
+end
+return {text(state.count), text(state.bytes), age}
+`;
+
+/**
  * Looks for an id. Arguments: its index prefix, after which place of it to look (or an empty text), and the id itself if
  * it is a position (or an empty text).
  *
