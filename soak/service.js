@@ -36,6 +36,7 @@ export async function startService({ journal, settings }) {
       PORT: '0',
       HOST: '127.0.0.1',
       NODE_ENV: 'production',
+      LOG_FORMAT: 'text', // Its lines on standard error are counted.
       JWT_KEY,
       SUBSCRIPTIONS: 'true',
       JOURNAL: journal === 'lmdb:' ? `lmdb:${join(directory, 'journal')}` : journal,

@@ -98,6 +98,11 @@ const schema = z.object({
       error: 'must have 16 to 1024 characters of ASCII, no space before or after them',
     })
     .optional(),
+  /** Which entries of the log are written, and how; without a format, NODE_ENV decides. See ops/log.ts. */
+  LOG_LEVEL: oneOf('debug', 'info', 'warn', 'error').default('info'),
+  LOG_FORMAT: oneOf('json', 'text').optional(),
+  /** Whether each request has a line in the log. */
+  ACCESS_LOG: flag().default(false),
   /** `production` refuses what is for a first try only. */
   NODE_ENV: z.string().default('development'),
 });

@@ -26,10 +26,9 @@ export {
   type SseEvent,
 } from './sse/frame.js';
 export { type SseContext, type SseMiddleware, sse } from './sse/middleware.js';
-export type { SseOptions } from './sse/open-streams.js';
+export type { AnyRequest, SseOptions } from './sse/open-streams.js';
 export type { EventStreamSource, SourceItem } from './sse/send-all.js';
 export {
-  type AnyRequest,
   type AnyResponse,
   type EventStreams,
   type EventStreamsOptions,

@@ -17,12 +17,20 @@ export interface LogEntry {
 /** Where all parts of the service tell what an operator should know. It does not throw. */
 export type Log = (entry: LogEntry) => void;
 
+/** A log that knows what it writes: whoever would do much for an entry asks first. */
+export interface LeveledLog extends Log {
+  /** Whether it writes entries of a level. */
+  writes(level: LogLevel): boolean;
+}
+
 /** A log for those who have none: writes the messages to standard error. */
 export const toConsole: Log = ({ message }) => console.error(message);
 
-/** How often a line of one event is written at most: every 10 seconds, unless it is said. */
+/** How many lines of one event are written at most: one in 10 seconds, unless it is said. */
 export interface SummedLogOptions {
   readonly everyMs?: number;
+  /** How many are written within this time before the others are counted. */
+  readonly lines?: number;
 }
 
 /** A log that keeps to itself what it counts, until it is flushed. */
@@ -33,36 +41,49 @@ export interface SummedLog extends Log {
 
 interface Counted {
   readonly timer: NodeJS.Timeout;
+  /** How many more are written at once in this time. */
+  lines: number;
   count: number;
   example: LogEntry;
 }
 
 /**
- * A log of what clients can cause as often as they like. The first entry of an event is written at once. Those that
- * follow within `everyMs` are counted, and told in one entry at its end: the last of them as an example, and how
- * many there were.
+ * A log of what clients can cause as often as they like. The first entry of an event is written at once, or the first
+ * so many. Those that follow within `everyMs` are counted, and told in one entry at its end: the last of them as an
+ * example, and how many there were.
  */
-export function summed(log: Log, { everyMs = 10_000 }: SummedLogOptions = {}): SummedLog {
+export function summed(
+  log: Log,
+  { everyMs = 10_000, lines = 1 }: SummedLogOptions = {},
+): SummedLog {
   const events = new Map<string, Counted>();
 
   function add(entry: LogEntry): void {
     const { event } = entry;
     const known = events.get(event);
-    if (known !== undefined) {
+    if (known?.lines === 0) {
       known.count += 1;
       known.example = entry;
       return;
     }
     log(entry);
+    if (known !== undefined) {
+      known.lines -= 1;
+      return;
+    }
     const timer = setInterval(() => sumUp(event), everyMs).unref();
-    events.set(event, { timer, count: 0, example: entry });
+    events.set(event, { timer, lines: lines - 1, count: 0, example: entry });
   }
 
   function sumUp(event: string): void {
     const known = events.get(event);
     if (known === undefined) return;
     const { timer, count, example } = known;
+    const isQuiet = count === 0 && known.lines === lines - 1;
+    // The sum is one of the lines.
+    known.lines = lines - 1;
     if (count === 0) {
+      if (!isQuiet) return;
       // A quiet time has passed: the next one is news again.
       clearInterval(timer);
       events.delete(event);

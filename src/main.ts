@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import type { OperatorLog } from './ops/log.js';
 import type { Service } from './service.js';
 
 if (process.argv[2] === 'check-journal') {
@@ -9,30 +10,48 @@ if (process.argv[2] === 'check-journal') {
 }
 
 async function run(): Promise<void> {
+  let log: OperatorLog | undefined;
   try {
     // One after the other: all the files of an import are opened at once, and all of these together are more than
     // 128, which is what some systems allow a process.
     await import('zod');
     await import('jose');
     const { readConfig } = await import('./config.js');
+    const { createLog, switchLevelOnSignal } = await import('./ops/log.js');
     const { startService } = await import('./service.js');
-    const service = await startService(readConfig(process.env));
-    console.log(`koa-sse-hub listens on ${service.url}`);
-    if (service.opsUrl) console.log(`Metrics are at ${service.opsUrl}/metrics`);
-    if (service.notice) console.warn(service.notice);
-    stopOnSignal(service);
+    const config = readConfig(process.env);
+    log = createLog(config);
+    switchLevelOnSignal(log);
+    const service = await startService(config, log);
+    const { url, notice } = service;
+    log({ level: 'info', event: 'listening', message: `koa-sse-hub listens on ${url}`, url });
+    if (service.opsUrl !== undefined) {
+      const message = `Metrics are at ${service.opsUrl}/metrics`;
+      log({ level: 'info', event: 'metrics', message, url: service.opsUrl });
+    }
+    if (notice !== undefined) tellNotice(notice, log);
+    stopOnSignal(service, log);
   } catch (error) {
-    console.error(`koa-sse-hub cannot start: ${(error as Error).message}`);
+    const { createStartLog } = await import('./ops/log.js');
+    log ??= createStartLog(process.env);
+    const message = `koa-sse-hub cannot start: ${(error as Error).message}`;
+    log({ level: 'error', event: 'start-failed', message, error });
     process.exitCode = 1;
   }
 }
 
+/** A terminal is shown the trial token that it may have. What is collected by machines has no tokens. */
+function tellNotice(notice: string, log: OperatorLog): void {
+  if (log.format === 'text') console.warn(notice);
+  else log({ level: 'warn', event: 'no-key', message: notice });
+}
+
 /** The first signal stops the service in order; a second one finds no handler and ends the process. */
-function stopOnSignal(service: Service): void {
+function stopOnSignal(service: Service, log: OperatorLog): void {
   const stop = async () => {
     process.off('SIGTERM', stop).off('SIGINT', stop);
     await service.stop();
-    console.log('koa-sse-hub has stopped');
+    log({ level: 'info', event: 'stopped', message: 'koa-sse-hub has stopped' });
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);
 }

@@ -4,24 +4,29 @@ import { type Config, localUrl } from './config.js';
 import { drain, isDraining } from './drain.js';
 import { type Feeds, openFeeds } from './feeds/open.js';
 import { createApp } from './http/app.js';
+import { logStreams } from './http/request-log.js';
 import { Hub } from './hub/hub.js';
 import type { Journal } from './journal/journal.js';
 import { openJournal } from './journal/open.js';
 import { openRoster } from './journal/open-roster.js';
 import type { Roster } from './journal/roster.js';
 import { Limits } from './limits/limits.js';
-import { type Log, type LogEntry, type SummedLog, summed } from './log.js';
+import { type LeveledLog, type Log, type SummedLog, summed } from './log.js';
 import { createAuthorizer } from './mercure/auth.js';
 import { SUBSCRIPTIONS_PATH } from './mercure/paths.js';
 import { Presence } from './mercure/presence.js';
 import { EventLoopWatch } from './ops/event-loop.js';
 import { health } from './ops/health.js';
+import { createLog, type OperatorLog } from './ops/log.js';
 import type { Metrics } from './ops/metrics.js';
 import { Readiness } from './ops/readiness.js';
 import { scrape } from './ops/scrape.js';
 import { listenForOps } from './ops/server.js';
 import { createHttpServer, listen } from './server.js';
 import { sse } from './sse/middleware.js';
+
+/** Streams that have a line in the log when they close, in 10 seconds; others are summed up. */
+const MAX_STREAM_LINES = 1_000;
 
 export interface Service {
   /** Where the service listens, as a URL for a browser on this machine. */
@@ -37,10 +42,14 @@ export interface Service {
 /**
  * Puts the parts together and listens.
  *
+ * @param log where all parts tell what an operator should know.
  * @throws {ConfigError} if it cannot listen where the configuration says, or a key is not valid.
  *   {@link JournalError} if the journal cannot be opened.
  */
-export async function startService(config: Config): Promise<Service> {
+export async function startService(
+  config: Config,
+  log: OperatorLog = createLog(config),
+): Promise<Service> {
   const isProduction = config.NODE_ENV === 'production';
   const configured = readKeys(config, { log, maxAgeMs: config.JWKS_MAX_AGE });
   const trial = configured || isProduction ? undefined : await createDevelopmentKey(config);
@@ -77,7 +86,7 @@ export async function startService(config: Config): Promise<Service> {
         onNotice: summedLog,
       });
     }
-    const served = await serve(config, keys, { journal, roster, feeds, summedLog });
+    const served = await serve(config, keys, { journal, roster, feeds, log, summedLog });
     if (keys === undefined) return { ...served, notice: WITHOUT_KEY };
     return { ...served, notice: trial && firstPublish(served.url, trial.token) };
   } catch (error) {
@@ -94,13 +103,15 @@ interface Opened {
   /** Without it nobody is told who is subscribed. */
   readonly roster: Roster | undefined;
   readonly feeds: Feeds;
+  readonly log: LeveledLog;
+  /** Of what clients can cause again and again. */
   readonly summedLog: SummedLog;
 }
 
 async function serve(
   config: Config,
   keys: TokenKeys | undefined,
-  { journal, roster, feeds, summedLog }: Opened,
+  { journal, roster, feeds, log, summedLog }: Opened,
 ): Promise<Omit<Service, 'notice'>> {
   const limits = new Limits(config, summedLog);
   const { METRICS_PORT, METRICS_TOKEN } = config;
@@ -113,6 +124,7 @@ async function serve(
     log: summedLog,
     ...(metrics && { observer: metrics.observer }),
   });
+  const streamLog = summed(log, { lines: MAX_STREAM_LINES });
   const presence = roster && announceSubscriptions(hub, roster, summedLog);
   const events = sse({
     heartbeatMs: config.HEARTBEAT_MS,
@@ -122,6 +134,7 @@ async function serve(
       const message = `A client that does not read is cut off: ${reason}.`;
       summedLog({ level: 'warn', event: `cut-${reason.replaceAll(' ', '-')}`, message });
     },
+    onClose: logStreams(streamLog, limits, () => log.writes('info')),
   });
   const eventLoop = new EventLoopWatch();
   const readiness = new Readiness({
@@ -152,6 +165,7 @@ async function serve(
     },
     limits,
     log: summedLog,
+    requestLog: log,
   });
   const server = createHttpServer(app.callback(), config);
   limits.watch(server);
@@ -185,6 +199,7 @@ async function serve(
       eventLoop.stop();
       await ops?.close();
       summedLog.flush();
+      streamLog.flush();
     },
   };
 }
@@ -203,11 +218,6 @@ function announceSubscriptions(hub: Hub, roster: Roster, log: Log): Presence {
 async function loadMetrics(): Promise<Metrics> {
   const { Metrics } = await import('./ops/metrics.js');
   return new Metrics();
-}
-
-/** What an operator should know, one line each, on standard error. Names of clients are theirs to choose. */
-function log({ message }: LogEntry): void {
-  console.error(message.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1)));
 }
 
 const WITHOUT_KEY =

@@ -5,6 +5,7 @@ describe('the settings', () => {
   test('have defaults that serve http://localhost:3000 to any origin', () => {
     const config = readConfig({});
     expect(config).toEqual({
+      ACCESS_LOG: false,
       ANONYMOUS: true,
       FEEDS: new Set(['stream', 'events', 'counter', 'chat']),
       JWKS_MAX_AGE: 600_000,
@@ -17,6 +18,7 @@ describe('the settings', () => {
       JOURNAL_SYNC: 'disk',
       JOURNAL_PREFIX: 'sse-hub',
       JOURNAL_REPLICAS: 0,
+      LOG_LEVEL: 'info',
       NODE_ENV: 'development',
       SLOW_CLIENTS: 'catch-up',
       SLOW_CLIENT_MAX_AGE: 600_000,
@@ -76,6 +78,9 @@ describe('the settings', () => {
     ['ANONYMOUS', 'no-templates, no-streams'],
     ['ANONYMOUS', 'true no-latest'],
     ['ANONYMOUS', ','],
+    ['LOG_LEVEL', 'trace'],
+    ['LOG_FORMAT', 'pretty'],
+    ['ACCESS_LOG', '1'],
     ['TRUST_PROXY', 'true'],
     ['TRUST_PROXY', '31'],
     ['TRUST_PROXY', '-1'],

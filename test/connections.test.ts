@@ -18,7 +18,7 @@ const clients: RawClient[] = [];
 
 beforeAll(async () => {
   token = await tokenFor();
-  service = await startTestService();
+  service = await startTestService({ LOG_LEVEL: 'error' });
 });
 
 afterAll(() => Promise.all([service.stop(), killPrograms()]));

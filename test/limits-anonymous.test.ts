@@ -19,7 +19,7 @@ afterEach(async () => {
 
 /** A service with two updates of `news`, and their ids. */
 async function start(ANONYMOUS: string) {
-  const service = await startTestService({ ANONYMOUS });
+  const service = await startTestService({ ANONYMOUS, LOG_LEVEL: 'error' });
   services.push(service);
   const publish = async (data: string) => {
     const response = await fetch(`${service.url}/hub`, {

@@ -373,7 +373,8 @@ describe("middleware above, by Koa's rules,", () => {
     await client.ended;
     expect(opened).toBe(1);
     const end = await ends.promise;
-    expect(end).toEqual({ reason: 'ended', bytes: client.bytes().length, duration: end.duration });
+    const bytes = client.bytes().length;
+    expect(end).toEqual({ reason: 'ended', bytes, events: 1, duration: end.duration });
     expect(end.duration).toBeGreaterThan(0);
     expect(end.duration).toBeLessThan(10_000);
   });

@@ -11,7 +11,16 @@ import { emptyProject, type TemporaryProject } from './support/temporary-project
 const NAMES = ['koa-sse-hub', 'koa-event-stream'] as const;
 
 /** What koa-sse-hub serves with, but for LMDB and the client of Redis. */
-const SERVING = ['koa', '@koa/router', '@koa/cors', 'koa-helmet', 'jose', 'lru-cache', 'zod'];
+const SERVING = [
+  'koa',
+  '@koa/router',
+  '@koa/cors',
+  'koa-helmet',
+  'jose',
+  'lru-cache',
+  'pino',
+  'zod',
+];
 
 let registry: Registry;
 const projects: TemporaryProject[] = [];

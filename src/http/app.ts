@@ -7,7 +7,7 @@ import type { Feeds } from '../feeds/open.js';
 import type { Hub } from '../hub/hub.js';
 import { JournalError } from '../journal/journal.js';
 import type { Limits } from '../limits/limits.js';
-import type { Log } from '../log.js';
+import type { LeveledLog, Log } from '../log.js';
 import type { Authorizer } from '../mercure/auth.js';
 import { discovery } from '../mercure/discovery.js';
 import { mercure } from '../mercure/mercure.js';
@@ -31,6 +31,7 @@ import {
   limitTemplates,
 } from './limits.js';
 import { page, pageSecurity } from './page.js';
+import { logFailure, logRefusals, logRequests } from './request-log.js';
 
 /** What the routes serve. */
 export interface AppParts {
@@ -49,13 +50,15 @@ export interface AppParts {
   readonly limits: Limits;
   /** Of what clients can cause again and again. */
   readonly log: Log;
+  /** Of each request. */
+  readonly requestLog: LeveledLog;
 }
 
 /** What the middleware notes of a request. */
 type RequestState = ClientState & BodyState;
 
 export function createApp(config: Config, parts: AppParts): Koa {
-  const { events, feeds, hub, authorizer, presence, limits, log, metrics } = parts;
+  const { events, feeds, hub, authorizer, presence, limits, log, requestLog, metrics } = parts;
   const streams = limitStreams(limits);
   const bodies = new BodyBudget(config.MAX_BODIES_BYTES);
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
@@ -81,12 +84,13 @@ export function createApp(config: Config, parts: AppParts): Koa {
     if (error instanceof JournalError) {
       const event = error.code.slice('ERR_'.length).toLowerCase().replaceAll('_', '-');
       log({ level: 'error', event, message: error.message, error });
-    } else app.onerror(error);
+    } else logFailure(log, error, ctx);
   });
   if (metrics) app.use(metrics.count);
+  app.use(logRequests(requestLog, config.ACCESS_LOG ? 'info' : 'debug'));
   app.use(identifyClient(limits));
   app.use(corsFor(config.CORS_ORIGINS));
-  app.use(problems());
+  app.use(problems({ onRefusal: logRefusals(log, limits) }));
   app.use(parts.health);
   app.use(limitRequests(limits));
   app.use(
@@ -101,7 +105,7 @@ export function createApp(config: Config, parts: AppParts): Koa {
       bodies,
       guards: {
         arrival: streams,
-        subscriber: limitTemplates(limits, hub, config.MAX_TEMPLATE_COST),
+        subscriber: limitTemplates(hub, config.MAX_TEMPLATE_COST),
         stream: limitSubjects(limits),
         publisher: limitPublishes(limits),
       },

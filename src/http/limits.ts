@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Context, Middleware, Next, ParameterizedContext } from 'koa';
+import type { Context, Middleware, ParameterizedContext } from 'koa';
 import type { Grants } from '../auth/grants.js';
 import type { Hub } from '../hub/hub.js';
 import type { Client } from '../limits/connections.js';
@@ -30,22 +30,22 @@ export function identifyClient({ connections }: Limits): Middleware<ClientState>
 /** Refuses requests beyond a limit that any request counts for. Stands below what answers errors. */
 export function limitRequests(limits: Limits): Middleware<ClientState> {
   const { connections } = limits;
-  return limiting(limits, function limitRequests(ctx, next) {
+  return function limitRequests(ctx, next) {
     const { client } = ctx.state;
     const refusal = connections.refusalOf(ctx.req.socket);
     if (refusal !== undefined) throw refusal;
     limits.take('RATE_REQUESTS', client.key);
     connections.holdRequest(ctx.req.socket, client, ctx.res);
     return next();
-  });
+  };
 }
 
 /** Refuses new event streams beyond the rate of an address. Stands above `sse()`. */
 export function limitStreams(limits: Limits): Middleware<ClientState> {
-  return limiting(limits, function limitStreams(ctx, next) {
+  return function limitStreams(ctx, next) {
     if (ctx.method === 'GET') limits.take('RATE_STREAMS', ctx.state.client.key);
     return next();
-  });
+  };
 }
 
 /**
@@ -53,11 +53,10 @@ export function limitStreams(limits: Limits): Middleware<ClientState> {
  * `sse()`. Strangers can use up what there is; those whom the operator has given a token shall not miss it.
  */
 export function limitTemplates(
-  limits: Limits,
   hub: Hub,
   maxCost: number,
 ): Middleware<ClientState, SubscribeContext> {
-  return limiting(limits, function limitTemplates(ctx, next) {
+  return function limitTemplates(ctx, next) {
     const { selection, grants } = ctx.subscriber;
     const hasTemplates = selection.selectors.some(({ kind }) => kind === 'template');
     if (
@@ -74,24 +73,24 @@ export function limitTemplates(
       );
     }
     return next();
-  });
+  };
 }
 
 /** Refuses event streams beyond those that the subject of a token may have. Stands below `sse()`. */
 export function limitSubjects(limits: Limits): Middleware<ClientState, SubscribeContext> {
-  return limiting(limits, function limitSubjects(ctx, next) {
+  return function limitSubjects(ctx, next) {
     const subject = ctx.subscriber.grants?.subject;
     if (subject !== undefined) limits.connections.holdStream(subject, ctx.eventStream);
     return next();
-  });
+  };
 }
 
 /** Refuses messages of the chat beyond the rate of an address. */
 export function limitChat(limits: Limits): Middleware<ClientState> {
-  return limiting(limits, function limitChat(ctx, next) {
+  return function limitChat(ctx, next) {
     limits.take('RATE_CHAT', ctx.state.client.key);
     return next();
-  });
+  };
 }
 
 /**
@@ -101,7 +100,7 @@ export function limitChat(limits: Limits): Middleware<ClientState> {
  * a second, and many of them may stand behind one address.
  */
 export function limitPublishes(limits: Limits): Middleware<ClientState & { grants: Grants }> {
-  return limiting(limits, function limitPublishes(ctx, next) {
+  return function limitPublishes(ctx, next) {
     const isLimited = limits.hasRate('RATE_PUBLISHES');
     const key = isLimited ? publisherKey(ctx, ctx.state.grants) : undefined;
     limits.take('RATE_PUBLISHES', key);
@@ -111,23 +110,7 @@ export function limitPublishes(limits: Limits): Middleware<ClientState & { grant
       // How many updates the body has held is known only now.
       if (Array.isArray(ctx.body)) limits.charge('RATE_PUBLISHES', key, ctx.body.length - 1);
     });
-  });
-}
-
-/** Tells the operator of the limits that the middleware itself finds exceeded. */
-function limiting<State extends ClientState, Extension>(
-  limits: Limits,
-  middleware: (ctx: ParameterizedContext<State, Extension>, next: Next) => Promise<unknown>,
-): Middleware<State, Extension> {
-  const limited: Middleware<State, Extension> = (ctx, next) => {
-    try {
-      return middleware(ctx, next);
-    } catch (error) {
-      if (error instanceof LimitError) limits.tell(ctx.ip, error);
-      throw error;
-    }
   };
-  return Object.defineProperty(limited, 'name', { value: middleware.name });
 }
 
 /** Tokens of one subject share a rate. Of others the digest is kept: a token has up to 8,192 bytes, and is secret. */

@@ -237,8 +237,8 @@ export class Subscription {
       this.#note(step.last);
       const { counts } = this.#parts;
       counts.deliveries += step.frames.length;
-      for (const { bytes } of inChunks(step.frames)) {
-        this.stream.sendBytes(bytes);
+      for (const { bytes, events } of inChunks(step.frames)) {
+        this.stream.sendBytes(bytes, events);
         counts.bytes += bytes.length;
       }
     }

@@ -60,6 +60,7 @@ export class Connections {
   readonly #addresses: ClientAddresses;
   /** As long as nobody has said which proxies there are: a local address may be one, and stand for everybody. */
   readonly #exempt: Networks | undefined;
+  #hasHinted = false;
   #lastDirect: Client | undefined;
   #lastPeer: Peer | undefined;
   /** One listener for all sockets: a closure for each is memory that ten thousand idle clients feel. */
@@ -110,7 +111,10 @@ export class Connections {
   /** @param socket on which the request with these headers came. */
   clientOf(socket: WatchedSocket, headers: IncomingHttpHeaders): Client {
     const direct = socket[PEER]?.client ?? this.#directClient(socketAddress(socket));
-    if (this.#exempt !== undefined) return direct; // There are no proxies.
+    if (this.#exempt !== undefined) {
+      this.#hintAtProxy(direct, headers);
+      return direct; // There are no proxies.
+    }
     const { address, unnamed } = this.#addresses.of(direct.address, headers);
     if (unnamed === undefined && address === direct.address) return direct;
     if (unnamed === undefined) return { address, key: limitKey(address) };
@@ -265,6 +269,21 @@ export class Connections {
       `${key} has as many connections as one address may have (MAX_CONNECTIONS_PER_ADDRESS: ${this.#limits.maxPerAddress}).`,
       RETRY_SECONDS,
     );
+  }
+
+  /** Once: what a local proxy passes on looks as if it were the proxy's own. */
+  #hintAtProxy({ address, key }: Client, headers: IncomingHttpHeaders): void {
+    if (this.#hasHinted || key !== undefined) return; // Of strangers the header says nothing.
+    const { 'x-forwarded-for': list, forwarded } = headers;
+    if (list === undefined && forwarded === undefined) return;
+    this.#hasHinted = true;
+    const name = list === undefined ? 'Forwarded' : 'X-Forwarded-For';
+    this.#log({
+      level: 'warn',
+      event: 'proxy-not-trusted',
+      message: `${address} sends ${name}, and TRUST_PROXY is false: if a proxy stands there, all its clients are ${address} in the log, and no limit by address counts. Set TRUST_PROXY to the proxy's network.`,
+      proxy: address,
+    });
   }
 
   /** Connections often come from one address in a row, and looking it up among networks takes some microseconds. */

@@ -9,11 +9,22 @@ interface ProblemDocument {
   readonly detail: string;
 }
 
+/** Told of each error that is thrown, with what its request is answered. */
+export type RefusalListener = (
+  error: unknown,
+  answer: { readonly status: number; readonly detail: string },
+  ctx: Context,
+) => void;
+
+export interface ProblemsOptions {
+  readonly onRefusal?: RefusalListener | undefined;
+}
+
 /**
  * Answers every error, thrown or left over as a bare status, with a problem document. A client's mistake
  * is told; the service's own is not, but goes to the app's `'error'` listeners.
  */
-export function problems(): Middleware {
+export function problems({ onRefusal }: ProblemsOptions = {}): Middleware {
   return async function problems(ctx, next) {
     try {
       await next();
@@ -21,6 +32,7 @@ export function problems(): Middleware {
     } catch (error) {
       if (ctx.headerSent) throw error; // Too late for an answer; Koa reports it.
       const { status, detail, headers } = describe(error);
+      onRefusal?.(error, { status, detail }, ctx);
       if (status >= 500) ctx.app.emit('error', error, ctx);
       ctx.set(headers);
       answer(ctx, status, detail);

@@ -232,13 +232,14 @@ export class Audience<Events extends object = AnyEvents> {
       this.#writeFiltered(flush, filters, joinedAt, stream);
       return;
     }
-    for (const { bytes, first } of joinedAt === 0 ? chunks : inChunks(frames.slice(joinedAt))) {
+    const own = joinedAt === 0 ? chunks : inChunks(frames.slice(joinedAt));
+    for (const { bytes, first, events } of own) {
       if (stream.stalled) {
         this.#missed.set(stream, joinedAt + first);
         flushed.deliveries += first;
         return;
       }
-      stream.sendBytes(bytes);
+      stream.sendBytes(bytes, events);
       flushed.bytes += bytes.length;
     }
     flushed.deliveries += frames.length - joinedAt;
@@ -256,13 +257,15 @@ export class Audience<Events extends object = AnyEvents> {
       const filter = filters.get(index);
       if (filter === undefined || admits(filter, stream)) wanted.push(index);
     }
-    for (const { bytes, first } of inChunks(wanted.map((index) => frames[index] as Buffer))) {
+    for (const { bytes, first, events } of inChunks(
+      wanted.map((index) => frames[index] as Buffer),
+    )) {
       if (stream.stalled) {
         this.#missed.set(stream, wanted[first] as number);
         flushed.deliveries += first;
         return;
       }
-      stream.sendBytes(bytes);
+      stream.sendBytes(bytes, events);
       flushed.bytes += bytes.length;
     }
     flushed.deliveries += wanted.length;

@@ -21,6 +21,8 @@ export interface StreamEnd {
   readonly duration: number;
   /** Bytes of frames that were handed to the client's connection. */
   readonly bytes: number;
+  /** Events that were sent. */
+  readonly events: number;
   /** The error, where the reason is `failed`. */
   readonly error?: Error;
 }
@@ -46,6 +48,8 @@ export interface Carrier {
   onFirstWrite(): void;
   /** Why a stream closes that was neither ended nor destroyed with an error. */
   reasonToClose(): EndReason;
+  /** The stream closes. */
+  onEnd(end: StreamEnd): void;
 }
 
 /** A `PassThrough` whose `closed` is free for the promise; the methods that are overridden have to be named again. */
@@ -74,6 +78,7 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
   #isWritten = false;
   #openedAt = performance.now();
   #bytes = 0;
+  #events = 0;
   #failure: Error | undefined;
   /** Made when it is asked for: it is memory that idle clients would feel. */
   #abort: AbortController | undefined;
@@ -111,12 +116,15 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
    * @throws {FrameError} see {@link encodeFrame}.
    */
   send(event: EventOf<Events>): Promise<boolean> {
-    return this.#whenTaken(this.sendBytes(encodeFrame(event as SseEvent)));
+    const { data } = event as SseEvent;
+    return this.#whenTaken(
+      this.sendBytes(encodeFrame(event as SseEvent), data === undefined ? 0 : 1),
+    );
   }
 
   /** Writes a comment, which clients ignore. Returns as {@link send} does. */
   comment(text?: string): Promise<boolean> {
-    return this.#whenTaken(this.sendBytes(encodeComment(text)));
+    return this.#whenTaken(this.sendBytes(encodeComment(text), 0));
   }
 
   /**
@@ -144,10 +152,14 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
   /**
    * Writes whole frames that are encoded already. Returns false when the client has stopped reading or is gone: the
    * frames of a stalled client are still buffered, so a sender of many waits for `'drain'`.
+   *
+   * @param events how many they are.
    */
-  sendBytes(frames: string | Buffer): boolean {
+  sendBytes(frames: string | Buffer, events = 1): boolean {
     // A client may leave at any time; `write` after that would raise an error nobody can act on.
-    return this.writable && this.write(frames) && !this.#isHeld;
+    if (!this.writable) return false;
+    this.#events += events;
+    return this.write(frames) && !this.#isHeld;
   }
 
   /** Whether the client has stopped reading: its buffers are full, and stay so until `'drain'`. */
@@ -225,8 +237,10 @@ export class EventStream<Events extends object = AnyEvents> extends OpenPassThro
       reason: failure ? 'failed' : error ? 'left' : this.#reasonToClose(),
       duration: performance.now() - this.#openedAt,
       bytes: this.#bytes - this.readableLength,
+      events: this.#events,
       ...(failure && { error: failure }),
     };
+    this.#carrier?.onEnd(this.#end);
     super._destroy(ownError, callback);
   }
 

@@ -1,8 +1,13 @@
+import type { IncomingMessage } from 'node:http';
+import type { Http2ServerRequest } from 'node:http2';
 import { Audience } from './audience.js';
 import { Backlog, type CutReason } from './backlog.js';
 import type { AnyEvents } from './event-map.js';
-import type { EventStream } from './event-stream.js';
+import type { EventStream, StreamEnd } from './event-stream.js';
 import { assertKnown, assertWholeNumber, MAX_TIMER_MS } from './options.js';
+
+/** A request of `node:http`, of `node:http2`, or of a framework that builds on them. */
+export type AnyRequest = IncomingMessage | Http2ServerRequest;
 
 /** What the streams of `sse()`, or of `eventStreams()`, have in common. */
 export interface SseOptions {
@@ -24,6 +29,8 @@ export interface SseOptions {
   readonly maxStalledMs?: number;
   /** Told of each client that is cut off, before it is. */
   readonly onCut?: (stream: EventStream, reason: CutReason) => void;
+  /** Told of each stream that was sent to its client, when it closes: for logs. */
+  readonly onClose?: (stream: EventStream, end: StreamEnd, req: AnyRequest) => void;
 }
 
 const OPTIONS: readonly (keyof SseOptions)[] = [
@@ -32,6 +39,7 @@ const OPTIONS: readonly (keyof SseOptions)[] = [
   'maxQueuedBytes',
   'maxStalledMs',
   'onCut',
+  'onClose',
 ];
 
 /**
@@ -45,6 +53,7 @@ export class OpenStreams<Events extends object = AnyEvents> {
   /** Of each stream that is made for a request. */
   readonly highWaterMark: number;
   readonly #heartbeatMs: number;
+  readonly #onClose: SseOptions['onClose'];
   /** One timer for all streams, running while there are any. */
   #heartbeat: NodeJS.Timeout | undefined;
 
@@ -57,12 +66,13 @@ export class OpenStreams<Events extends object = AnyEvents> {
   constructor(of: string, options: SseOptions, others: readonly string[] = []) {
     assertKnown(of, options, [...OPTIONS, ...others]);
     const { heartbeatMs = 15_000, highWaterMark = 16 * 1024 } = options;
-    const { maxQueuedBytes = 256 * 1024 * 1024, maxStalledMs = 0, onCut } = options;
+    const { maxQueuedBytes = 256 * 1024 * 1024, maxStalledMs = 0, onCut, onClose } = options;
     assertWholeNumber('heartbeatMs', heartbeatMs, MAX_TIMER_MS);
     assertWholeNumber('highWaterMark', highWaterMark);
     assertWholeNumber('maxQueuedBytes', maxQueuedBytes);
     assertWholeNumber('maxStalledMs', maxStalledMs);
     this.#heartbeatMs = heartbeatMs;
+    this.#onClose = onClose;
     this.highWaterMark = highWaterMark;
     this.backlog = new Backlog({ maxBytes: maxQueuedBytes, maxAgeMs: maxStalledMs, onCut });
     this.streams = new Audience<Events>({
@@ -78,5 +88,10 @@ export class OpenStreams<Events extends object = AnyEvents> {
     this.streams.add(stream as EventStream<Events>);
     if (this.#heartbeatMs === 0 || this.streams.size === 0) return;
     this.#heartbeat ??= setInterval(() => this.streams.comment(), this.#heartbeatMs).unref();
+  }
+
+  /** Tells that one of them closes. What a listener throws is no matter of whoever closes it. */
+  tellEnd(stream: EventStream, end: StreamEnd, req: AnyRequest): void {
+    if (this.#onClose) process.nextTick(this.#onClose, stream, end, req);
   }
 }

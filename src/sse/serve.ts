@@ -1,12 +1,12 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Http2ServerResponse } from 'node:http2';
 import type { Audience } from './audience.js';
 import type { Backlog } from './backlog.js';
 import { isClientGone } from './client-abort.js';
 import type { AnyEvents } from './event-map.js';
 import { EventStream } from './event-stream.js';
 import { setHeaders, takeBackHeaders } from './head.js';
-import { OpenStreams, type SseOptions } from './open-streams.js';
+import { type AnyRequest, OpenStreams, type SseOptions } from './open-streams.js';
 import { assertKnown } from './options.js';
 import { acceptsEventStream, type Exchange, NOT_ACCEPTABLE, readLastEventId } from './request.js';
 import { Transmission } from './transmission.js';
@@ -37,8 +37,6 @@ export type ResponseHeaders = Readonly<
   Record<string, number | string | readonly string[] | undefined>
 >;
 
-/** A request of `node:http`, of `node:http2`, or of a framework that builds on them. */
-export type AnyRequest = IncomingMessage | Http2ServerRequest;
 /** The response to it. */
 export type AnyResponse = ServerResponse | Http2ServerResponse;
 

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import { breakConnection } from './break-connection.js';
 import { isClientAbort, isClientGone } from './client-abort.js';
-import type { Carrier, EndReason, EventStream } from './event-stream.js';
+import type { Carrier, EndReason, EventStream, StreamEnd } from './event-stream.js';
 import type { OpenStreams } from './open-streams.js';
 import type { Exchange } from './request.js';
 
@@ -54,6 +54,10 @@ export abstract class Transmission implements Carrier {
     if (!this.#isBegun && this.exchange.res.writableEnded) return 'unused';
     if (isClientGone(this.exchange)) return 'left';
     return this.#isBegun ? 'cut' : 'unused';
+  }
+
+  onEnd(end: StreamEnd): void {
+    if (this.#isBegun) this.#open.tellEnd(this.stream, end, this.exchange.req);
   }
 
   /** Writes frames of the stream to its client. */

@@ -55,6 +55,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     JOURNAL: `redis://127.0.0.1:${network.port}`,
     HOST: '127.0.0.1',
     NODE_ENV: 'production',
+    LOG_FORMAT: 'text', // What a node logs is looked at on its standard error.
     TRUST_PROXY: '1',
     RATE_LIMITS: 'off',
     MAX_CONNECTIONS_PER_ADDRESS: '0',

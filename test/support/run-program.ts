@@ -45,6 +45,8 @@ export interface ProgramOptions {
   readonly cwd?: string;
   /** Added to the environment of the tests. A variable that is undefined is taken out. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Nobody reads what it prints on standard output. */
+  readonly unread?: boolean;
 }
 
 /**
@@ -73,7 +75,7 @@ const running = new Set<Program>();
  * @throws {EarlyExit} if it exits before that.
  */
 export async function runProgram(file: string, options: ProgramOptions = {}): Promise<Program> {
-  const { args = [], nodeArgs = [], cwd, env } = options;
+  const { args = [], nodeArgs = [], cwd, env, unread = false } = options;
   const reporter = `data:text/javascript,${encodeURIComponent(REPORT_PORT)}`;
   const child = spawn(process.execPath, ['--import', reporter, ...nodeArgs, file, ...args], {
     cwd,
@@ -83,6 +85,7 @@ export async function runProgram(file: string, options: ProgramOptions = {}): Pr
 
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
+    if (name === 'stdout' && unread) continue;
     child[name]?.setEncoding('utf8').on('data', (text: string) => {
       output[name] += text;
     });

@@ -35,5 +35,6 @@ export function startTestService(env: Record<string, string> = {}): Promise<Serv
 }
 
 export function testConfig(env: Record<string, string> = {}): Config {
-  return readConfig({ PORT: '0', HOST: '127.0.0.1', JOURNAL: 'memory:', JWT_KEY, ...env });
+  const ours = { PORT: '0', HOST: '127.0.0.1', JOURNAL: 'memory:', JWT_KEY, LOG_LEVEL: 'warn' };
+  return readConfig({ ...ours, ...env });
 }
