@@ -4,7 +4,6 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compareByShape, copyDeclarations, indentByTabs } from './event-stream-package.js';
 
 const SOURCES = [
   ...['src', 'client', 'tsconfig.json', 'package-lock.json'],
@@ -15,7 +14,7 @@ const STAMP = 'dist/.built';
 const EVENT_STREAM = 'packages/koa-event-stream';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
-if (process.argv.includes('--force') || isStale()) build();
+if (process.argv.includes('--force') || isStale()) await build();
 
 function isStale() {
   if (!existsSync(STAMP)) return true;
@@ -30,24 +29,23 @@ function filesUnder(path) {
   return [path, ...readdirSync(path).flatMap((name) => filesUnder(join(path, name)))];
 }
 
-function build() {
+async function build() {
   const started = new Date();
   rmSync('dist', { recursive: true, force: true });
   run('tsc', '--declarationMap');
+  // Not before: it needs a package, and whoever has none is to be told by tsc.
+  const { compact, compareByShape, copyDeclarations } = await import('./event-stream-package.js');
   compareByShape();
-  buildEventStream();
+  if (existsSync(EVENT_STREAM)) {
+    rmSync(join(EVENT_STREAM, 'dist'), { recursive: true, force: true });
+    run('tsc', '-p', EVENT_STREAM);
+    copyDeclarations();
+    compact();
+  }
   run('vite', 'build', 'client', '--logLevel', 'warn');
   // Stamped with the start, so that a file saved during the build is built the next time.
   writeFileSync(STAMP, '');
   utimesSync(STAMP, started, started);
-}
-
-function buildEventStream() {
-  if (!existsSync(EVENT_STREAM)) return;
-  rmSync(join(EVENT_STREAM, 'dist'), { recursive: true, force: true });
-  run('tsc', '-p', EVENT_STREAM);
-  copyDeclarations();
-  indentByTabs();
 }
 
 function run(command, ...args) {

@@ -11,7 +11,7 @@ const LAYERS =
   'main → service → server → drain → {http, ops} → mercure → {hub, auth, limits, feeds, requests} → {topics, journal, sse}';
 
 /** Files that import nothing of the project; all but the last layer may import them. */
-const LEAVES = ['log', 'time-slice', 'duration', 'config-error'];
+const LEAVES = ['log', 'time-slice', 'duration', 'config-error', 'npm-parent'];
 
 /** The settings: they know what reads them, and only these layers know the type of all of them. */
 const CONFIG = 'config';

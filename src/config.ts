@@ -53,6 +53,11 @@ const schema = z.object({
   /** Bytes that may be queued for all clients together that do not read; 0 sets no limit. */
   MAX_QUEUED_BYTES: wholeNumber(0, 2 ** 40).default(256 * 1024 * 1024),
 
+  /** On SIGTERM: how long all goes on as before, over how long the streams end, and when their clients come back. */
+  DRAIN_DELAY_MS: wholeNumber(0, 10 * 60 * 1000).default(250),
+  DRAIN_MS: wholeNumber(0, 60 * 60 * 1000).default(0),
+  DRAIN_RETRY_MS: msRange(24 * 60 * 60 * 1000).default([1_000, 5_000]),
+
   /** What tokens are verified with; see auth/keys.ts. */
   JWT_KEY: z.string().optional(),
   PUBLISHER_JWT_KEY: z.string().optional(),
@@ -155,6 +160,17 @@ function wholeNumber(min: number, max: number) {
       error: `must be a whole number from ${min} to ${max}`,
     })
     .transform(Number);
+}
+
+/** The least and the most milliseconds, of a text like `1000-5000`. */
+function msRange(max: number) {
+  return z
+    .string()
+    .transform((text) => /^(\d{1,16})-(\d{1,16})$/.exec(text)?.slice(1).map(Number) ?? [])
+    .refine(([least = Number.NaN, most = Number.NaN]) => least <= most && most <= max, {
+      error: `must be the least and the most milliseconds, like 1000-5000, of at most ${max}`,
+    })
+    .transform(([least, most]) => [least, most] as [number, number]);
 }
 
 /** At most a hundred publishers have more than the least that is allowed. */

@@ -11,6 +11,7 @@ export {
   type Flushed,
 } from './sse/audience.js';
 export type { Backlog, CutReason } from './sse/backlog.js';
+export type { DrainOptions } from './sse/drainage.js';
 export type { AnyEvents, EventOf } from './sse/event-map.js';
 export {
   type EndReason,

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { onNpmGone } from './npm-parent.js';
 import type { OperatorLog } from './ops/log.js';
 import type { Service } from './service.js';
 
@@ -23,6 +24,8 @@ async function run(): Promise<void> {
     log = createLog(config);
     switchLevelOnSignal(log);
     const service = await startService(config, log);
+    // Whoever reads that it listens may send the signal at once.
+    stopOnSignal(service, log);
     const { url, notice } = service;
     log({ level: 'info', event: 'listening', message: `koa-sse-hub listens on ${url}`, url });
     if (service.opsUrl !== undefined) {
@@ -30,7 +33,6 @@ async function run(): Promise<void> {
       log({ level: 'info', event: 'metrics', message, url: service.opsUrl });
     }
     if (notice !== undefined) tellNotice(notice, log);
-    stopOnSignal(service, log);
   } catch (error) {
     const { createStartLog } = await import('./ops/log.js');
     log ??= createStartLog(process.env);
@@ -48,10 +50,14 @@ function tellNotice(notice: string, log: OperatorLog): void {
 
 /** The first signal stops the service in order; a second one finds no handler and ends the process. */
 function stopOnSignal(service: Service, log: OperatorLog): void {
+  let isStopping = false;
   const stop = async () => {
+    if (isStopping) return;
+    isStopping = true;
     process.off('SIGTERM', stop).off('SIGINT', stop);
     await service.stop();
     log({ level: 'info', event: 'stopped', message: 'koa-sse-hub has stopped' });
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);
+  onNpmGone(stop);
 }

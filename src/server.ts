@@ -1,10 +1,11 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { type Config, ConfigError } from './config.js';
-import { isDraining } from './drain.js';
+import { isClosing } from './drain.js';
 import { createAnswerClass } from './http/answer.js';
 import { closeInTurn } from './http/close-turns.js';
 import { linger } from './http/linger.js';
+import { OpenConnections } from './http/open-connections.js';
 import { pipelineOf } from './http/pipeline.js';
 import { answerRaw, describeClientError } from './http/raw-answer.js';
 import { inTurns } from './http/request-turns.js';
@@ -38,10 +39,12 @@ export function createHttpServer(app: RequestListener, config: Config): Server {
     // The pipeline refuses a request without a Host: Node would answer a bare 400.
     requireHostHeader: false,
     ServerResponse: createAnswerClass({
-      isLast: () => isDraining(server),
+      isLast: (answer) =>
+        isClosing(server) && pipelineOf(answer.req.socket, handle).endWith(answer),
       onEventStream: (socket) => pipelineOf(socket, handle).enterEventStream(),
     }),
   });
+  OpenConnections.watch(server);
   server.on('connection', (socket: Socket) => {
     noteAccepted();
     closeInTurn(socket);

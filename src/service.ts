@@ -1,7 +1,7 @@
 import { readKeys, type TokenKeys } from './auth/keys.js';
 import { createDevelopmentKey } from './auth/sign.js';
 import { type Config, localUrl } from './config.js';
-import { drain, isDraining } from './drain.js';
+import { drain, isClosing, isDraining } from './drain.js';
 import { type Feeds, openFeeds } from './feeds/open.js';
 import { createApp } from './http/app.js';
 import { logStreams } from './http/request-log.js';
@@ -35,7 +35,7 @@ export interface Service {
   readonly opsUrl: string | undefined;
   /** What the operator should be told about the keys, if anything. */
   readonly notice: string | undefined;
-  /** Stops accepting, ends every event stream cleanly and resolves when all connections are closed. */
+  /** Drains the service: ends every event stream cleanly, and resolves when all connections are closed. */
   stop(): Promise<void>;
 }
 
@@ -96,6 +96,9 @@ export async function startService(
     throw error;
   }
 }
+
+/** How long a publish may take once its body is there: a journal that is away says so within this time. */
+const JOURNAL_ANSWERS_MS = 5_000;
 
 /** What has been opened, and is to be closed when the service stops, or does not start. */
 interface Opened {
@@ -164,6 +167,7 @@ async function serve(
       ...(METRICS_PORT === undefined && answers && { scrape: answers }),
     },
     limits,
+    isClosing: () => isClosing(server),
     log: summedLog,
     requestLog: log,
   });
@@ -190,9 +194,17 @@ async function serve(
     url: localUrl({ HOST: config.HOST, PORT: port }),
     opsUrl: ops?.url,
     async stop() {
-      // All subscriptions end now: nobody is told of each.
-      presence?.close();
-      await drain(server, () => events.streams.end());
+      const { DRAIN_DELAY_MS: delayMs, DRAIN_MS: overMs, DRAIN_RETRY_MS: retryMs } = config;
+      await drain(server, {
+        answersMs: config.BODY_TIMEOUT_MS + JOURNAL_ANSWERS_MS,
+        async endStreams() {
+          // Where all subscriptions end in one moment, nobody is told of each.
+          if (overMs === 0) presence?.close();
+          await events.streams.drain({ overMs, retryMs });
+          presence?.close();
+        },
+        delayMs,
+      });
       hub.close();
       // At the same time: each may wait for a Redis that does not answer.
       await Promise.all([roster?.close(), feeds.close(), journal.close()]);

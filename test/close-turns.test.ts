@@ -14,7 +14,8 @@ let server: Server | undefined;
 let service: Service | undefined;
 
 afterEach(async () => {
-  if (server !== undefined) await drain(server, () => server?.closeAllConnections());
+  if (server !== undefined)
+    await drain(server, { endStreams: () => server?.closeAllConnections() });
   await service?.stop();
   jest.restoreAllMocks();
   server = undefined;

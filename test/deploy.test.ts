@@ -126,9 +126,15 @@ describe('deploy/kubernetes.yaml', () => {
   });
 
   test('leaves a node the time to be taken out of the Service, and to end its streams', () => {
-    const [, seconds] = container.lifecycle.preStop.exec.command;
-    expect(Number(seconds)).toBeGreaterThanOrEqual(5);
-    expect(pod.spec.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(Number(seconds) + 10);
+    const entries = container.env.map(({ name, value }: { name: string; value?: string }) => [
+      name,
+      value,
+    ]);
+    const { JWT_KEY_FILE: _, ...rest } = Object.fromEntries(entries);
+    const { DRAIN_DELAY_MS, DRAIN_MS, BODY_TIMEOUT_MS } = readConfig(rest);
+    expect(DRAIN_DELAY_MS).toBeGreaterThanOrEqual(5_000);
+    const seconds = (DRAIN_DELAY_MS + DRAIN_MS + BODY_TIMEOUT_MS + 5_000) / 1_000;
+    expect(pod.spec.terminationGracePeriodSeconds).toBeGreaterThan(seconds);
   });
 });
 

@@ -14,7 +14,7 @@ const BODY_BYTES = 1024 * 1024;
 let server: Server | undefined;
 
 afterEach(async () => {
-  if (server !== undefined) await drain(server, () => undefined);
+  if (server !== undefined) await drain(server, { endStreams: () => undefined });
 });
 
 async function listen(app: RequestListener): Promise<number> {

@@ -2,8 +2,8 @@ import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 export interface AnswerOptions {
-  /** Whether each connection is to be closed after its next answer, as while the server stops. */
-  readonly isLast: () => boolean;
+  /** Whether the connection is to be closed after this answer, as while the server stops. */
+  readonly isLast: (answer: ServerResponse) => boolean;
   /** An event stream begins: its connection is its own from now on. */
   readonly onEventStream: (socket: Socket) => void;
 }
@@ -19,7 +19,7 @@ export function createAnswerClass({ isLast, onEventStream }: AnswerOptions): typ
     override writeHead(statusCode: number, ...rest: unknown[]): this {
       this.setHeader('X-Content-Type-Options', 'nosniff');
       // What follows an unread body on its connection could not be told from it without reading on.
-      if (isLast() || !isReadToEnd(this.req)) this.setHeader('Connection', 'close');
+      if (isLast(this) || !isReadToEnd(this.req)) this.setHeader('Connection', 'close');
       super.writeHead(statusCode, ...(rest as []));
       if (isEventStream(this)) onEventStream(this.req.socket);
       return this;

@@ -19,6 +19,7 @@ import { problems } from '../requests/problem.js';
 import { isClientAbort } from '../sse/client-abort.js';
 import type { SseContext, SseMiddleware } from '../sse/middleware.js';
 import { admitReader, MAX_CHAT_BODY_BYTES, postMessage, readMessages } from './chat.js';
+import { refuseWhenClosing } from './closing.js';
 import { corsFor } from './cors.js';
 import {
   type ClientState,
@@ -48,6 +49,8 @@ export interface AppParts {
   /** What `/metrics` answers, and what counts all answers; none where nobody is to know. */
   readonly metrics: { readonly scrape?: Middleware; readonly count: Middleware } | undefined;
   readonly limits: Limits;
+  /** Whether new event streams are refused, since the service stops. */
+  readonly isClosing: () => boolean;
   /** Of what clients can cause again and again. */
   readonly log: Log;
   /** Of each request. */
@@ -59,7 +62,9 @@ type RequestState = ClientState & BodyState;
 
 export function createApp(config: Config, parts: AppParts): Koa {
   const { events, feeds, hub, authorizer, presence, limits, log, requestLog, metrics } = parts;
-  const streams = limitStreams(limits);
+  const refuse = refuseWhenClosing(parts.isClosing, config.DRAIN_RETRY_MS);
+  const limit = limitStreams(limits);
+  const streams: typeof limit = (ctx, next) => refuse(ctx, () => limit(ctx, next));
   const bodies = new BodyBudget(config.MAX_BODIES_BYTES);
   // Every method that Node can parse is one the router knows: on a path of ours it is answered with 405.
   const router = new Router<RequestState, SseContext>({ methods: METHODS });

@@ -28,6 +28,11 @@ export function pipelineOf(socket: PipelinedSocket, handle: RequestListener): Pi
   return created;
 }
 
+/** The pipeline of a connection on which a request has come. */
+export function existingPipeline(socket: PipelinedSocket): Pipeline | undefined {
+  return socket[PIPELINE];
+}
+
 /**
  * The requests of one connection. HTTP/1.1 lets a client send the next ones before it has its answer, and Node
  * hands all of them over at once.
@@ -49,6 +54,8 @@ class Pipeline {
   /** Whether a `GET` is being answered. */
   #isHeld = false;
   #isEventStream = false;
+  /** The server stops: what still comes is dropped. */
+  #takesNoMore = false;
   /** The answer that closes the connection, once its turn has come. */
   #lastAnswer: (() => void) | undefined;
 
@@ -59,7 +66,7 @@ class Pipeline {
 
   /** Takes the next request of the connection. */
   take(request: IncomingMessage, response: ServerResponse): void {
-    if (this.#socket.destroyed || this.#lastAnswer !== undefined) return;
+    if (this.#socket.destroyed || this.#lastAnswer !== undefined || this.#takesNoMore) return;
     if (this.#turn !== currentTurn()) {
       this.#turn = currentTurn();
       this.#takenInTurn = 0;
@@ -103,7 +110,10 @@ class Pipeline {
   /** An answer of this connection has closed: the next requests may begin. */
   answered({ method }: IncomingMessage): void {
     this.#unanswered -= 1;
-    if (method === 'GET') this.#isHeld = false;
+    if (method === 'GET') {
+      this.#isHeld = false;
+      this.#isEventStream = false;
+    }
     if (this.#socket.destroyed) return;
     for (;;) {
       const [next] = this.#waiting;
@@ -114,6 +124,29 @@ class Pipeline {
       this.#begin(next);
     }
     this.#answerLast();
+  }
+
+  /** Whether there is a request that has yet to be answered. One behind an event stream never is. */
+  get isAnswering(): boolean {
+    return this.#unanswered > 0 && !this.#isEventStream;
+  }
+
+  /** Makes this answer the connection's last, unless a request has come after the one that it answers. */
+  endWith(response: ServerResponse): boolean {
+    // Or what was pipelined behind it would have no answer.
+    if (this.#latest !== response) return false;
+    this.#takesNoMore = true;
+    return true;
+  }
+
+  /** What comes after the requests under way, if there are any, is dropped: a client that goes on could do so for ever. */
+  takeNoMore(): void {
+    this.#takesNoMore ||= this.isAnswering;
+  }
+
+  /** Whether the client may go on sending when the connection has its last answer. */
+  get mayBeSentMore(): boolean {
+    return this.#takesNoMore || this.isCutShort;
   }
 
   /** Whether the latest request has not come to its end. */
@@ -158,7 +191,7 @@ function goOn(this: ServerResponse): void {
 /** Node closes a connection after its last answer with `destroySoon()`, whether or not its client still sends. */
 function lingerOnClose(this: PipelinedSocket): void {
   const pipeline = this[PIPELINE];
-  if (!pipeline?.isCutShort) {
+  if (!pipeline?.mayBeSentMore) {
     Object.getPrototypeOf(this).destroySoon.call(this);
     return;
   }

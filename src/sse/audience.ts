@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { CHUNK_BYTES, type Chunk, inChunks } from './chunks.js';
+import { Drainage, type DrainOptions } from './drainage.js';
 import type { AnyEvents, EventOf } from './event-map.js';
 import type { EventStream } from './event-stream.js';
 import { type Flushable, flushAfterTurn } from './flush-queue.js';
@@ -76,6 +77,7 @@ export class Audience<Events extends object = AnyEvents> {
   /** By the index of the pending frame. */
   #filters: Map<number, AudienceFilter> | undefined;
   #flushing: Flush | undefined;
+  #drainage: Drainage | undefined;
   readonly #flushable: Flushable;
   /** One listener for all members: two closures for each are memory that ten thousand idle clients feel. */
   readonly #onClose: (this: EventStream) => void;
@@ -118,6 +120,7 @@ export class Audience<Events extends object = AnyEvents> {
     if (this.#pending.length > 0) this.#joined.set(stream, this.#pending.length);
     this.#flushing?.joined.set(stream, this.#flushing.frames.length);
     stream.on('close', this.#onClose);
+    this.#drainage?.joined(stream);
     return this;
   }
 
@@ -161,6 +164,21 @@ export class Audience<Events extends object = AnyEvents> {
         return true;
       },
     });
+  }
+
+  /**
+   * Ends every member's stream, as {@link end} does, but spread over some time, and each with a `retry` of its own: or
+   * the clients of a process that stops would all come back in the same moment. What is sent meanwhile reaches those that
+   * are still there. Once all have ended, a stream that is added ends at the end of its turn: for good, so that a process
+   * can stop. A second call returns the promise of the first.
+   *
+   * @returns when the last stream has been ended.
+   * @throws {TypeError} for an option that there is not.
+   * @throws {RangeError} if a time is no whole number of milliseconds, or the least is more than the most.
+   */
+  drain(options: DrainOptions = {}): Promise<void> {
+    this.#drainage ??= new Drainage(this.#members, options);
+    return this.#drainage.finished;
   }
 
   #queue(frames: string | Buffer, filter?: AudienceFilter): void {

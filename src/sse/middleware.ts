@@ -19,7 +19,7 @@ export type SseMiddleware<Events extends object = AnyEvents> = Middleware<
   object,
   SseContext<Events>
 > & {
-  /** Every stream that this middleware has open: count it, or `end()` it when the process stops. */
+  /** Every stream that this middleware has open: count it, or `drain()` or `end()` it when the process stops. */
   readonly streams: Audience<Events>;
   /** What is queued for those of them that do not read. */
   readonly backlog: Pick<Backlog, 'size' | 'bytes' | 'cut'>;

@@ -63,7 +63,7 @@ export interface EventStreams<Events extends object = AnyEvents> {
     handler: (stream: EventStream<Events>) => unknown,
     options?: ServeOptions,
   ): Promise<void>;
-  /** Every stream that is open: count it, or `end()` it when the process stops. */
+  /** Every stream that is open: count it, or `drain()` or `end()` it when the process stops. */
   readonly streams: Audience<Events>;
   /** What is queued for those of them that do not read. */
   readonly backlog: Pick<Backlog, 'size' | 'bytes' | 'cut'>;

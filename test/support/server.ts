@@ -34,7 +34,16 @@ export function startTestService(env: Record<string, string> = {}): Promise<Serv
   return startService(testConfig(env));
 }
 
+const TEST_SETTINGS = {
+  PORT: '0',
+  HOST: '127.0.0.1',
+  JOURNAL: 'memory:',
+  JWT_KEY,
+  LOG_LEVEL: 'warn',
+  // What is on its way when a test stops a service is nothing that it waits for.
+  DRAIN_DELAY_MS: '0',
+};
+
 export function testConfig(env: Record<string, string> = {}): Config {
-  const ours = { PORT: '0', HOST: '127.0.0.1', JOURNAL: 'memory:', JWT_KEY, LOG_LEVEL: 'warn' };
-  return readConfig({ ...ours, ...env });
+  return readConfig({ ...TEST_SETTINGS, ...env });
 }
