@@ -3,11 +3,37 @@ import { onNpmGone } from './npm-parent.js';
 import type { OperatorLog } from './ops/log.js';
 import type { Service } from './service.js';
 
-if (process.argv[2] === 'check-journal') {
-  const { runCheckJournal } = await import('./check-journal.js');
-  process.exitCode = await runCheckJournal(process.argv.slice(3));
-} else {
-  await run();
+const USAGE = `Usage: koa-sse-hub [COMMAND]
+
+  Without a command it runs the service. Its settings are environment variables; docs/operations.md has them all.
+
+  token           makes a token for a publisher or a subscriber
+  check-journal   says what of a journal is whole, and saves it
+
+  koa-sse-hub COMMAND --help says more.`;
+
+const [command, ...args] = process.argv.slice(2);
+switch (command) {
+  case undefined:
+    await run();
+    break;
+  case 'token': {
+    const { runToken } = await import('./token-cli.js');
+    process.exitCode = await runToken(args, process.env);
+    break;
+  }
+  case 'check-journal': {
+    const { runCheckJournal } = await import('./check-journal.js');
+    process.exitCode = await runCheckJournal(args);
+    break;
+  }
+  case '--help':
+  case '-h':
+    console.log(USAGE);
+    break;
+  default:
+    console.error(`There is no command ${JSON.stringify(command)}.\n\n${USAGE}`);
+    process.exitCode = 1;
 }
 
 async function run(): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * Signs a token for a publisher or a subscriber and prints it:
  *
- *     npm run token -- --publish '*' --subscribe 'https://example.com/books/{id}' --ttl 1h
+ *     koa-sse-hub token --publish '*' --subscribe 'https://example.com/books/{id}' --ttl 1h
  *
  * The key is the service's own, from the same environment; with a public key there, --key= gives the private one.
  * JWT_ISSUER and the first of JWT_AUDIENCE become its iss and aud.
@@ -13,7 +13,7 @@ import { parseDuration } from './duration.js';
 import { withSecretFiles } from './secret-files.js';
 import { compileSelector } from './topics/selector.js';
 
-const USAGE = `Usage: npm run token -- [options]
+const USAGE = `Usage: koa-sse-hub token [options]      (in a clone: npm run token -- [options])
 
   --publish SELECTOR    may publish to what the topic selector covers; may be repeated
   --subscribe SELECTOR  may receive private updates of what it covers; may be repeated
@@ -25,16 +25,20 @@ const USAGE = `Usage: npm run token -- [options]
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-try {
-  console.log(await run(process.argv.slice(2), process.env));
-} catch (error) {
-  console.error(`${(error as Error).message}\n\n${USAGE}`);
-  process.exitCode = 1;
+/** @returns the exit code: 0 if a token was printed. */
+export async function runToken(args: readonly string[], env: Environment): Promise<number> {
+  try {
+    console.log(await run(args, env));
+    return 0;
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${USAGE}`);
+    return 1;
+  }
 }
 
-async function run(args: string[], env: Environment): Promise<string> {
+async function run(args: readonly string[], env: Environment): Promise<string> {
   const { values } = parseArgs({
-    args,
+    args: [...args],
     options: {
       publish: { type: 'string', multiple: true },
       subscribe: { type: 'string', multiple: true },

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect as connectSocket } from 'node:net';
@@ -52,6 +53,24 @@ describe('the process', () => {
       idle.destroy();
     },
   );
+
+  test.each([
+    [['tokens'], 1, '', /^There is no command "tokens"\.\n\nUsage: koa-sse-hub /],
+    [['--port', '3000'], 1, '', /^There is no command "--port"\./],
+    [['--help'], 0, /^Usage: koa-sse-hub /, ''],
+  ])('%j starts no service, and says what there is', async (args, code, out, err) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['dist/main.js', ...args], {
+      encoding: 'utf8',
+    });
+    expect(status).toBe(code);
+    for (const [text, expected] of [
+      [stdout, out],
+      [stderr, err],
+    ] as const) {
+      if (typeof expected === 'string') expect(text).toBe(expected);
+      else expect(text).toMatch(expected);
+    }
+  });
 
   test('a port in use ends the start with one line that names it', async () => {
     const taken = createServer().listen(0);

@@ -144,7 +144,7 @@ async function startService(command: string): Promise<void> {
 function here(command: string): string {
   return withBound(command)
     .replaceAll('localhost:3000', `localhost:${service?.port}`)
-    .replaceAll('npm run --silent token --', `node '${resolve('dist/token-cli.js')}'`)
+    .replaceAll('npm run --silent token --', `node '${resolve('dist/main.js')}' token`)
     .replace(/\bcurl /, 'curl -sS ');
 }
 

@@ -98,7 +98,7 @@ function openTerminal(): Terminal {
 function here(command: string): string {
   return command
     .replaceAll('localhost:3000', `127.0.0.1:${service.port}`)
-    .replace('npm run --silent token --', `node '${resolve('dist/token-cli.js')}'`);
+    .replace('npm run --silent token --', `node '${resolve('dist/main.js')}' token`);
 }
 
 function withoutVarying(line: string): string {

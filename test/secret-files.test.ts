@@ -111,7 +111,7 @@ describe('the process', () => {
   test('verifies tokens with the key of a file, and `npm run token` signs with it', async () => {
     const env = { JOURNAL: 'memory:', JWT_KEY: undefined, JWT_KEY_FILE: file(`${JWT_KEY}\n`) };
     const service = await runProgram('dist/main.js', { env });
-    const made = execFileSync(process.execPath, ['dist/token-cli.js', '--publish', '*'], {
+    const made = execFileSync(process.execPath, ['dist/main.js', 'token', '--publish', '*'], {
       env: { JWT_KEY_FILE: env.JWT_KEY_FILE },
     });
     for (const token of [await tokenFor(), made.toString().trim()]) {

@@ -124,7 +124,9 @@ describe('the settings', () => {
 describe('a token that is made here', () => {
   test('has the claims that the settings ask for: by the command', async () => {
     const env = { JWT_KEY, JWT_ISSUER, JWT_AUDIENCE };
-    const made = execFileSync(process.execPath, ['dist/token-cli.js', '--publish', '*'], { env });
+    const made = execFileSync(process.execPath, ['dist/main.js', 'token', '--publish', '*'], {
+      env,
+    });
     const token = made.toString().trim();
     expect(decodeJwt(token)).toMatchObject({ iss: JWT_ISSUER, aud: 'https://hub.example' });
     service = await startTestService(env);

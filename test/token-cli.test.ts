@@ -1,9 +1,6 @@
 import { type ExecFileException, execFile } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { verifyToken } from '../src/auth/grants.js';
 import { readKeys } from '../src/auth/keys.js';
@@ -16,18 +13,8 @@ const pem = (key: KeyObject) =>
   key.export({ type: key.type === 'public' ? 'spki' : 'pkcs8', format: 'pem' }).toString();
 
 describe('the command that makes tokens', () => {
-  let directory: string;
-  let command: string;
-  beforeAll(async () => {
-    directory = mkdtempSync(join(tmpdir(), 'token-cli-'));
-    command = join(directory, 'token-cli.mjs');
-    const build = ['--bundle', '--platform=node', '--format=esm', `--outfile=${command}`];
-    await run('node_modules/.bin/esbuild', ['src/token-cli.ts', ...build], process.env);
-  });
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
-
   const make = (args: string[], env: Record<string, string> = {}) =>
-    run(process.execPath, [command, ...args], env);
+    run(process.execPath, ['dist/main.js', 'token', ...args], env);
 
   test('prints a token that the service takes, and nothing else', async () => {
     const { code, stdout, stderr } = await make(
@@ -99,14 +86,14 @@ describe('the command that makes tokens', () => {
     expect(code).toBe(1);
     expect(stdout).toBe('');
     expect(stderr).toMatch(message);
-    expect(stderr).toContain('Usage: npm run token --');
+    expect(stderr).toContain('Usage: koa-sse-hub token ');
     expect(stderr).not.toContain('    at ');
   });
 
   test('explains itself', async () => {
     const { code, stdout } = await make(['--help']);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^Usage: npm run token -- /);
+    expect(stdout).toMatch(/^Usage: koa-sse-hub token /);
   });
 });
 
