@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { DEFAULT_PREFIX } from '../src/journal/redis/url.js';
 import { killPrograms, type Program, runProgram } from './support/run-program.js';
 import { JWT_KEY } from './support/server.js';
 import { connect, type SseClient } from './support/sse-client.js';
@@ -87,7 +88,7 @@ describe('docs/operations.md', () => {
         ? String(
             fallback.split('*').reduce((product, n) => product * Number(n.replace(/_/g, '')), 1),
           )
-        : fallback.replaceAll("'", '');
+        : fallback.replaceAll("'", '').replace('DEFAULT_PREFIX', DEFAULT_PREFIX);
       expect(row).toContain(`\`${value}\``);
     }
   });
