@@ -50,8 +50,9 @@ class Roamer {
     this.#client = await subscribe(node, [...this.asked], from === undefined ? {} : { from });
     if (from !== undefined) return;
     // The id that it begins after comes first, once the hub knows which topics have ended.
-    while (this.#client.firstEventId === undefined) await settled();
-    const [, sequence = '0'] = this.#client.firstEventId.split('-');
+    const client = this.#client;
+    while (client.firstEventId === undefined && client.stream.writable) await settled();
+    const [, sequence = '0'] = (client.firstEventId ?? '').split('-');
     this.#start = Number(sequence);
     this.#keep();
   }
