@@ -100,6 +100,9 @@ export async function startService(
 /** How long a publish may take once its body is there: a journal that is away says so within this time. */
 const JOURNAL_ANSWERS_MS = 5_000;
 
+/** How long a body may take to arrive once the service stops: with the journal less than the 10 s of `docker stop`. */
+const BODY_ARRIVES_MS = 3_000;
+
 /** What has been opened, and is to be closed when the service stops, or does not start. */
 interface Opened {
   readonly journal: Journal;
@@ -196,7 +199,7 @@ async function serve(
     async stop() {
       const { DRAIN_DELAY_MS: delayMs, DRAIN_MS: overMs, DRAIN_RETRY_MS: retryMs } = config;
       await drain(server, {
-        answersMs: config.BODY_TIMEOUT_MS + JOURNAL_ANSWERS_MS,
+        answersMs: Math.min(config.BODY_TIMEOUT_MS, BODY_ARRIVES_MS) + JOURNAL_ANSWERS_MS,
         async endStreams() {
           // Where all subscriptions end in one moment, nobody is told of each.
           if (overMs === 0) presence?.close();

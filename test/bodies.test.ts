@@ -135,14 +135,16 @@ describe('the memory of all bodies', () => {
 
   test('has a part for the chat, so that strangers leave room for publishers', async () => {
     const small = await startTestService({ MAX_BODIES_BYTES: '2097152' });
+    const unfinished = await Promise.all(Array.from({ length: 20 }, () => open(small.url)));
     try {
-      const unfinished = await Promise.all(Array.from({ length: 20 }, () => open(small.url)));
       for (const client of unfinished) {
         client.send(head({ 'Content-Length': 40_000 }, '/message?id=1')).send('x'.repeat(39_990));
       }
       await Promise.race(unfinished.map((client) => client.received(/ 503 /)));
       await post(`topic=a&data=${'x'.repeat(MEGABYTE - 100)}`, undefined, small.url).expect(200);
     } finally {
+      // A service that stops waits for requests under way.
+      for (const { socket } of unfinished) socket.destroy();
       await small.stop();
     }
   });

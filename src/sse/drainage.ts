@@ -86,7 +86,7 @@ export class Drainage {
     if (this.#retryMs !== undefined) {
       const [least, most] = this.#retryMs;
       const retry = Math.round(least + Math.random() * (most - least));
-      stream.sendBytes(encodeFrame({ retry }));
+      stream.sendBytes(encodeFrame({ retry }), 0);
     }
     stream.end();
   }
