@@ -1,4 +1,5 @@
 /** @jest-config-loader esbuild-register */
+import { availableParallelism } from 'node:os';
 import type { Config } from 'jest';
 
 const config: Config = {
@@ -11,8 +12,8 @@ const config: Config = {
     '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2023', parser: { syntax: 'typescript' } } }],
   },
   testTimeout: 20_000,
-  // Most tests wait for other processes: as many workers as cores, the one of jest itself included.
-  maxWorkers: '100%',
+  // Most tests wait for other processes: with half as many workers again as there are cores these have something to do.
+  maxWorkers: Math.ceil(1.5 * availableParallelism()),
 };
 
 export default config;

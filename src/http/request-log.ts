@@ -47,7 +47,9 @@ export function logRefusals(log: Log, limits: Limits): RefusalListener {
       return;
     }
     if (status !== 401 && status !== 403) return;
-    const { ip: client, method } = ctx;
+    // A connection that has closed has no address any more.
+    const { method } = ctx;
+    const client = ctx.ip || 'a client that has gone';
     const path = pathOf(ctx.url);
     const why = shortened(detail);
     log({
