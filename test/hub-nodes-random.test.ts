@@ -156,10 +156,7 @@ async function play(
   const trimmed = oldest === undefined ? 0 : parsePosition(oldest.position)[1] - 1;
   const isComplete = (roamer: Roamer): boolean =>
     !topics.slice(Math.max(roamer.lastReceived, trimmed)).some((topic) => roamer.wants(topic));
-  // Catch-ups pause for as long as others had to wait for them: that is time, and may be any number of turns.
-  const isCatchingUp = () => all.some(({ hub }) => hub.statistics.catchUps > 0);
-  for (let n = 0; (n < 400 && !roamers.every(isComplete)) || isCatchingUp(); n += 1)
-    await settled();
+  for (let n = 0; n < 400 && !roamers.every(isComplete); n += 1) await settled();
   await settled();
   for (const roamer of roamers) roamer.check(topics, trimmed);
   for (const roamer of roamers) roamer.leave();
