@@ -153,6 +153,7 @@ async function serve(
     { hub, journal, events, limits, presence, eventLoop },
     { windowMaxBytes: config.WINDOW_MAX_BYTES, maxQueuedBytes: config.MAX_QUEUED_BYTES },
   );
+  const probes = health(readiness);
   const answers = metrics && scrape(metrics, METRICS_TOKEN);
   const app = createApp(config, {
     events,
@@ -164,7 +165,7 @@ async function serve(
       origins: config.CORS_ORIGINS,
     }),
     presence,
-    health: health(readiness),
+    health: probes,
     metrics: metrics && {
       count: metrics.countRequests(),
       ...(METRICS_PORT === undefined && answers && { scrape: answers }),
@@ -180,7 +181,7 @@ async function serve(
     answers && METRICS_PORT !== undefined
       ? await listenForOps(
           { port: METRICS_PORT, host: config.HOST },
-          { scrape: answers, health: health(readiness) },
+          { scrape: answers, health: probes },
         )
       : undefined;
   let port: number;

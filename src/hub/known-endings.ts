@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { Endings } from '../journal/endings.js';
+import { Endings, endingBy } from '../journal/endings.js';
 import {
   BEGINNING,
   comparePositions,
@@ -61,18 +61,13 @@ export class KnownEndings {
   /** Notes the next update, in the turn in which it is delivered. As a rule it has nothing to do with an end. */
   deliver(entry: Entry): void {
     this.#through = entry.position;
-    if (entry.last === true) this.#end(entry);
+    if (entry.last === true) this.#change([endingBy(entry)], entry.topics);
     else if (this.#goneOn !== undefined || !this.#endings.isEmpty) this.#goOn(entry);
   }
 
   /** The update that a topic has ended with; undefined if it has not ended. */
   lastOf(topic: string): LastUpdate | undefined {
     return this.#endings.lastOf(topic);
-  }
-
-  #end({ id, position, topics, private: isPrivate, publisher }: Entry): void {
-    const update = { id, position, topics, private: isPrivate, publisher };
-    this.#change([{ ended: topics, update }], topics);
   }
 
   #goOn({ topics, position }: Entry): void {

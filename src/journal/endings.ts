@@ -33,6 +33,12 @@ export function bytesOfEnding({
   return bytes;
 }
 
+/** What is remembered of a last update. @param ended - those of its topics that have not been reopened since. */
+export function endingBy(entry: Entry, ended: readonly string[] = entry.topics): Ending {
+  const { id, position, topics, private: isPrivate, publisher } = entry;
+  return { ended, update: { id, position, topics, private: isPrivate, publisher } };
+}
+
 /** What the updates of a commit end and reopen, one after the other. Most do neither, and make no map. */
 export class EndingsDraft {
   readonly #hasEnded: (topic: string) => boolean;
@@ -85,9 +91,7 @@ export class EndingsDraft {
     const ended = entries.flatMap((entry): Ending[] => {
       if (entry.last !== true) return [];
       const own = entry.topics.filter((topic) => known.get(topic) === entry);
-      const { id, position, topics, private: isPrivate, publisher } = entry;
-      const update = { id, position, topics, private: isPrivate, publisher };
-      return own.length === 0 ? [] : [{ ended: own, update }];
+      return own.length === 0 ? [] : [endingBy(entry, own)];
     });
     return { ended, reopened: [...known.keys()] };
   }
